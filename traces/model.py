@@ -1,0 +1,139 @@
+"""The canonical trace: one finished run of an agent, whatever recorded it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+__all__ = ["FailureKind", "Message", "Step", "Thought", "ToolCall", "Trace"]
+
+FailureKind = Literal["agent", "user", "infrastructure", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What someone said during the run."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What the agent wrote to itself."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool, joined with its result."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    result: str | None = None
+    error: str | None = None
+    """The error's text; None when the call succeeded or nothing is known."""
+    started_at: datetime | None = None
+    latency_s: float | None = None
+    by: Literal["agent", "user"] = "agent"
+    """Whose call it was: user simulators call tools too, and those are no attempts."""
+
+
+Step = Message | Thought | ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One finished run of an agent. None means unknown, never zero or false."""
+
+    id: str
+    agent: str
+    release: str | None = None
+    """Id of the release it ran under."""
+    task: str | None = None
+    """What it was asked; runs of the same task are compared with each other."""
+    started_at: datetime | None = None
+    """In UTC."""
+    latency_s: float | None = None
+    success: bool | None = None
+    score: float | None = None
+    feedback: str | Mapping[str, Any] | None = None
+    steps: tuple[Step, ...] = ()
+    """In the order they happened."""
+    attempts: int | None = None
+    """Tool calls by the agent; counted from `steps` when left out and there are any."""
+    turns: int | None = None
+    """Steps as the agent's own step limit counts them."""
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cost_usd: float | None = None
+    failure_kind: FailureKind = "unknown"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Anything else worth grouping by; `ended_by` says what ended the run."""
+
+    def __post_init__(self) -> None:
+        if self.attempts is None and self.steps:
+            object.__setattr__(self, "attempts", sum(1 for _ in self.agent_calls()))
+
+    def agent_calls(self) -> Iterator[ToolCall]:
+        """The agent's own tool calls, in order."""
+        return (s for s in self.steps if isinstance(s, ToolCall) and s.by == "agent")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The canonical JSON form: `from_dict` reads it back to an equal trace."""
+        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        row["started_at"] = _stamp(self.started_at)
+        row["labels"] = dict(self.labels)
+        row["steps"] = [_step_to_dict(step) for step in self.steps]
+        return {name: value for name, value in row.items() if value not in (None, [], {})}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Trace:
+        """Read the canonical JSON form; unknown keys are an error.
+
+        Raises:
+            TypeError, ValueError, KeyError: The row is not a canonical trace.
+        """
+        values = dict(row)
+        values["started_at"] = _moment(values.get("started_at"))
+        values["steps"] = tuple(_step_from_dict(step) for step in values.get("steps", ()))
+        return cls(**values)
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat() if moment else None
+
+
+def _moment(stamp: str | None) -> datetime | None:
+    if stamp is None:
+        return None
+    moment = datetime.fromisoformat(stamp)
+    # A naive stamp is read as UTC: the machine that reads it may be in another zone.
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+_STEPS: dict[str, type[Message] | type[Thought] | type[ToolCall]] = {
+    "message": Message,
+    "thought": Thought,
+    "tool_call": ToolCall,
+}
+
+
+def _step_to_dict(step: Step) -> dict[str, Any]:
+    kind = next(name for name, cls in _STEPS.items() if isinstance(step, cls))
+    row = {f.name: getattr(step, f.name) for f in dataclasses.fields(step)}
+    if isinstance(step, ToolCall):
+        row |= {"arguments": dict(step.arguments), "started_at": _stamp(step.started_at)}
+    return {"kind": kind} | {name: value for name, value in row.items() if value is not None}
+
+
+def _step_from_dict(row: Mapping[str, Any]) -> Step:
+    values = dict(row)
+    cls = _STEPS[values.pop("kind")]
+    if cls is ToolCall:
+        values["started_at"] = _moment(values.get("started_at"))
+    return cls(**values)
