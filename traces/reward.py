@@ -11,7 +11,7 @@ __all__ = ["RewardRefs", "RewardSpec"]
 
 @dataclass(frozen=True, slots=True)
 class RewardRefs:
-    """What latency and attempts are measured against: by default the medians of the head's traces."""
+    """What latency and attempts are measured against; by default the medians of the runs."""
 
     latency_s: float | None = None
     attempts: float | None = None

@@ -1,0 +1,13 @@
+"""The graph that `langgraph dev` serves: no store and no checkpointer, the server brings its own.
+
+Its project file is named by the environment variable TRACETUNE_PROJECT (a file or its folder);
+without it, requests carry their agents inline.
+"""
+
+import os
+
+from tracetune.graph.build import build_graph
+
+__all__ = ["graph"]
+
+graph = build_graph(project=os.environ.get("TRACETUNE_PROJECT") or None)

@@ -1,0 +1,138 @@
+"""The machine: nodes and edges, as a diagram."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.store.base import BaseStore
+from langgraph.types import RetryPolicy
+
+from tracetune.graph import routes
+from tracetune.graph.context import Settings
+from tracetune.graph.running import Node, both_ways
+from tracetune.graph.state import (
+    Candidates,
+    ConfigTask,
+    CycleInput,
+    CycleReport,
+    CycleState,
+    Evidenced,
+    Judgeable,
+    Learnable,
+    PromptTask,
+    Reviewable,
+    Shippable,
+)
+from tracetune.nodes.assemble_candidates import assemble_candidates
+from tracetune.nodes.checkpoint_versions import checkpoint_versions
+from tracetune.nodes.classify_by_rules import classify_by_rules
+from tracetune.nodes.classify_prompts import classify_prompts
+from tracetune.nodes.compute_metrics import compute_metrics
+from tracetune.nodes.configure_by_rules import configure_by_rules
+from tracetune.nodes.generate_update import generate_update
+from tracetune.nodes.ingest_traces import ingest_traces
+from tracetune.nodes.models import worth_retrying
+from tracetune.nodes.optimize_config import optimize_config
+from tracetune.nodes.report import report
+from tracetune.nodes.review import review
+from tracetune.nodes.update_by_rules import update_by_rules
+from tracetune.nodes.validate_candidates import validate_candidates
+from tracetune.nodes.workplace import Workplace
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+__all__ = ["Cycle", "build_graph"]
+
+Cycle = CompiledStateGraph[Any, Settings, Any, Any]
+
+_RETRY = RetryPolicy(max_attempts=3, initial_interval=0.5, retry_on=worth_retrying)
+
+
+def build_graph(
+    *,
+    store: BaseStore | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+    project: Path | str | None = None,
+    model: BaseChatModel | None = None,
+) -> Cycle:
+    """Return the compiled machine; `invoke` and `ainvoke` take a `CycleInput` as a dict.
+
+    Args:
+        store: Where memory is kept, whatever store a parent graph has. None: the server's or
+            the parent's, or else nowhere that outlives the process.
+        checkpointer: Needed for `review`, and to resume a cycle.
+        project: Project file or its folder; None where agents are carried inline.
+        model: Goes before the settings' model name.
+    """
+    place = Workplace(store, Path(project) if project is not None else None, model)
+    return _machine(place).compile(checkpointer=checkpointer, name="tracetune")
+
+
+def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:
+    b: StateGraph[Any, Settings, Any, Any] = StateGraph(
+        CycleState, context_schema=Settings, input_schema=CycleInput, output_schema=CycleReport
+    )
+    add = functools.partial(_add, b, place)
+    add(ingest_traces, CycleInput)
+    add(compute_metrics, Learnable)
+    add(classify_prompts, Evidenced, routes.classify_failed, "classify_by_rules")
+    add(classify_by_rules, Evidenced)
+    add(generate_update, PromptTask, routes.update_failed, "update_by_rules")
+    add(update_by_rules, PromptTask)
+    add(optimize_config, ConfigTask, routes.config_failed, "configure_by_rules")
+    add(configure_by_rules, ConfigTask)
+    add(assemble_candidates, Candidates, defer=True)
+    add(validate_candidates, Judgeable)
+    add(review, Reviewable)
+    add(checkpoint_versions, Shippable)
+    add(report, CycleState)
+
+    branches = ["generate_update", "optimize_config", "report"]
+    b.add_edge(START, "ingest_traces")
+    b.add_edge("ingest_traces", "compute_metrics")
+    b.add_conditional_edges(
+        "compute_metrics", routes.after_compute_metrics, ["classify_prompts", "report"]
+    )
+    b.add_conditional_edges("classify_prompts", routes.each_branch, branches)
+    b.add_conditional_edges("classify_by_rules", routes.each_branch, branches)
+    for branch in ("generate_update", "update_by_rules", "optimize_config", "configure_by_rules"):
+        b.add_edge(branch, "assemble_candidates")
+    b.add_edge("assemble_candidates", "validate_candidates")
+    b.add_conditional_edges(
+        "validate_candidates", routes.after_validate_candidates, ["review", "report"]
+    )
+    b.add_edge("review", "checkpoint_versions")
+    b.add_edge("checkpoint_versions", "report")
+    b.add_edge("report", END)
+    return b
+
+
+def _add(
+    b: StateGraph[Any, Settings, Any, Any],
+    place: Workplace,
+    node: Node,
+    reads: type[Any],
+    failed: Callable[..., Any] | None = None,
+    fallback: str = "",
+    *,
+    defer: bool = False,
+) -> None:
+    runnable = both_ways(node, place)
+    if failed is None:
+        b.add_node(node.__name__, runnable, input_schema=reads, defer=defer)
+        return
+    b.add_node(
+        node.__name__,
+        runnable,
+        input_schema=reads,
+        retry_policy=_RETRY,
+        error_handler=failed,
+        destinations={fallback: "LLM failed"},
+    )

@@ -1,0 +1,46 @@
+"""Async nodes that sync callers can run too."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import threading
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from tracetune.nodes.workplace import Workplace
+
+__all__ = ["Node", "both_ways"]
+
+
+class Node(Protocol):
+    """An async function of a slice of the state and, where it needs one, the workplace."""
+
+    __name__: str
+
+    def __call__(self, state: Any, /, *place: Any) -> Coroutine[Any, Any, Any]: ...
+
+
+def both_ways(node: Node, place: Workplace) -> Runnable[Any, Any]:
+    """The node as a runnable that `ainvoke` awaits and `invoke` waits for."""
+    closed_over = (place,) if "place" in inspect.signature(node).parameters else ()
+
+    async def awaited(state: Any) -> Any:
+        return await node(state, *closed_over)
+
+    def waited(state: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(awaited(state), _loop()).result()
+
+    return RunnableLambda(waited, awaited, name=node.__name__)
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    # One loop for all sync runs: a model's connections live in the loop they were opened in,
+    # and a caller inside a running loop (a notebook) cannot start a second one of its own.
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="tracetune", daemon=True).start()
+    return loop

@@ -1,0 +1,86 @@
+"""compute_metrics: how each agent does, and what its runs say about prompts and config.
+
+All that needs the traces themselves is computed here, so that the branches that follow carry
+only figures, and what a model is shown does not grow with the number of traces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tracetune.graph.context import Settings
+from tracetune.graph.state import Learnable, Measured, Measures
+from tracetune.nodes.classify_by_rules import rank_prompts
+from tracetune.nodes.classify_prompts import updatable
+from tracetune.nodes.configure_by_rules import tune_config
+from tracetune.nodes.evidence import Evidence
+from tracetune.nodes.ingest_traces import evidence_of
+from tracetune.nodes.showing import choose_feedback, choose_runs
+from tracetune.nodes.workplace import Workplace, progress
+from tracetune.stores.project import Parameter
+from tracetune.traces.metrics import compute_metrics as metrics_of
+from tracetune.traces.patterns import Pattern, mine_patterns
+from tracetune.traces.reward import RewardRefs, RewardSpec
+from tracetune.traces.tables import TraceTables
+
+__all__ = ["compute_metrics"]
+
+Json = dict[str, Any]
+
+PATTERNS_KEPT = 20
+
+
+async def compute_metrics(state: Learnable, place: Workplace) -> Measured:
+    """Measure every agent that has traces."""
+    evidence = await evidence_of(dict(state), place)
+    reward = Settings.model_validate(state["settings"]).reward
+    measured: dict[str, Measures] = {}
+    for agent, subject in state["subjects"].items():
+        if evidence[agent].traces:
+            measured[agent] = await asyncio.to_thread(measure, evidence[agent], subject, reward)
+            progress("compute_metrics", f"{agent}: {len(measured[agent]['patterns'])} patterns")
+    return {"measured": measured}
+
+
+def measure(found: Evidence, subject: Mapping[str, Any], reward: RewardSpec) -> Measures:
+    """The figures of one agent; for one that is skipped, only its metrics and patterns."""
+    refs = {found.agent: RewardRefs(**subject["refs"])} if subject["refs"] else None
+    with TraceTables(found.traces) as tables:
+        [metrics] = metrics_of(tables, reward=reward, refs=refs)
+        patterns = mine_patterns(tables)[:PATTERNS_KEPT]
+    measures = Measures(
+        metrics=asdict(metrics),
+        patterns=[asdict(pattern) for pattern in patterns],
+        blames=[],
+        proposals=[],
+        runs=[],
+        feedback=[],
+    )
+    if not subject["skip"]:
+        measures |= _clues(found, subject, patterns, reward, metrics.refs)
+    return measures
+
+
+def _clues(
+    found: Evidence,
+    subject: Mapping[str, Any],
+    patterns: list[Pattern],
+    reward: RewardSpec,
+    refs: RewardRefs,
+) -> Measures:
+    prompts = [
+        {"name": name, "prompt": subject["prompts"][name]} | subject["prompt_specs"].get(name, {})
+        for name in updatable(subject)
+    ]
+    parameters = {n: Parameter.model_validate(p) for n, p in subject["parameters"].items()}
+    blames = rank_prompts(found.traces, prompts, patterns=patterns)
+    proposals = tune_config(found.traces, subject["config"], parameters, reward, refs)
+    return {
+        "blames": [asdict(blame) for blame in blames],
+        "proposals": [asdict(proposal) for proposal in proposals],
+        "runs": choose_runs(found.traces, patterns),
+        "feedback": choose_feedback(found.traces),
+    }

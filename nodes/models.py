@@ -1,0 +1,198 @@
+"""The chat model: found by name, asked for structured answers, its failures told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langgraph.runtime import get_runtime
+from pydantic import BaseModel
+
+from tracetune.errors import InputError, ModelError, NoModelError, ReplyError, TraceTuneError
+from tracetune.graph.context import DEFAULT_MODEL
+from tracetune.graph.state import ModelCall
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+__all__ = [
+    "RULES_ONLY",
+    "CallFailed",
+    "ask",
+    "branch_name",
+    "describe",
+    "is_branch_of",
+    "name_of",
+    "resolve_model",
+    "unusable",
+    "worth_retrying",
+]
+
+RULES_ONLY = "rules"
+ALIASES = {"gemini-pro-flash": DEFAULT_MODEL}
+"""Names that older projects use."""
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class CallFailed(TraceTuneError):
+    """A call of the model gave nothing usable.
+
+    The message says what failed and quotes neither the provider nor the model: their words may
+    hold a key or a prompt.
+    """
+
+    def __init__(self, message: str, attempts: int = 1, again: bool = False) -> None:
+        super().__init__(message, attempts, again)
+        self.attempts = attempts
+        self.again = again
+        """Whether another try may help."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def resolve_model(name: str) -> BaseChatModel:
+    """Return the chat model that `init_chat_model` makes of `provider:name`.
+
+    Raises:
+        ModelError: The provider is unknown or its package is not installed.
+        NoModelError: There is no key for it, or none is wanted (`rules`).
+    """
+    if name == RULES_ONLY:
+        raise NoModelError("No model is wanted (model: rules).")
+    full = ALIASES.get(name, name)
+    provider, _, model = full.partition(":")
+    if not (provider and model):
+        raise ModelError(f"model must be provider:name (like {DEFAULT_MODEL}), but got {name!r}.")
+    from langchain.chat_models import init_chat_model
+
+    try:
+        # Retries are the graph's: two layers of them would multiply.
+        return init_chat_model(model, model_provider=provider, max_retries=1)
+    except ImportError as error:
+        missing = getattr(error, "name", None) or f"its package ({_package(error)})"
+        raise ModelError(f"model {name!r} needs {missing}, which is not installed.") from None
+    except Exception as error:
+        if "Unsupported provider" in str(error):
+            raise ModelError(
+                f"model must name a provider that LangChain knows, but got {provider!r} in {name!r}."
+            ) from None
+        raise NoModelError(f"No API key for {provider}: {_key_hint(provider)}") from None
+
+
+def _package(error: ImportError) -> str:
+    words = [word.strip("`.") for word in str(error).split()]
+    return next((word for word in words if word.startswith("langchain-")), "unknown")
+
+
+def _key_hint(provider: str) -> str:
+    if provider == "google_genai":
+        return "set GOOGLE_API_KEY or GEMINI_API_KEY to use it."
+    return "set the provider's key to use it."
+
+
+async def ask(
+    model: BaseChatModel, schema: type[Answer], prompt: str, *, branch: str, timeout_s: float
+) -> tuple[Answer, ModelCall]:
+    """Return the model's answer in the schema, and what the call cost.
+
+    Raises:
+        CallFailed: No answer in time, an error of the provider, or an answer that does not fit.
+    """
+    started = time.perf_counter()
+    try:
+        structured = model.with_structured_output(schema, include_raw=True)
+        async with asyncio.timeout(timeout_s):
+            reply: Any = await structured.ainvoke(prompt)
+        answer = _parsed(reply, schema)
+    except Exception as error:
+        again = worth_retrying(error)
+        raise CallFailed(describe(error, timeout_s), _attempt(), again) from error
+    usage = getattr(reply["raw"], "usage_metadata", None) or {}
+    call = ModelCall(
+        branch=branch,
+        model=name_of(model),
+        tokens_in=usage.get("input_tokens"),
+        tokens_out=usage.get("output_tokens"),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    return answer, call
+
+
+def unusable(what: str) -> CallFailed:
+    """The error for an answer that fits its form and still cannot be used; `what` says why."""
+    return CallFailed(what, _attempt(), again=True)
+
+
+def _attempt() -> int:
+    info = get_runtime().execution_info
+    return info.node_attempt if info else 1
+
+
+def _parsed(reply: Any, schema: type[Answer]) -> Answer:
+    parsed = reply["parsed"]
+    if parsed is None:
+        error = reply.get("parsing_error")
+        raise ReplyError("no answer in the asked form") from error
+    return parsed if isinstance(parsed, schema) else schema.model_validate(parsed)
+
+
+def name_of(model: BaseChatModel) -> str:
+    """The model's own name, without its provider's."""
+    return str(
+        getattr(model, "model_name", None) or getattr(model, "model", None) or model._llm_type
+    )
+
+
+def branch_name(node: str, agent: str, prompt: str = "") -> str:
+    """How a branch is called in the report: its node, the agent and the prompt it works on."""
+    return f"{node} {agent}/{prompt}" if prompt else f"{node} {agent}"
+
+
+def is_branch_of(branch: str, agent: str) -> bool:
+    """Whether the branch worked for the agent; a call that worked for all of them did."""
+    _, _, target = branch.partition(" ")
+    return not target or target.split("/")[0] == agent
+
+
+def worth_retrying(error: BaseException) -> bool:
+    """Whether another try of the same call may help."""
+    if isinstance(error, CallFailed):
+        return error.again
+    if isinstance(error, InputError | NoModelError | NotImplementedError):
+        return False
+    status = status_of(error)
+    # Answers that do not fit are worth another try: models are not deterministic.
+    return status is None or status in (408, 409, 425, 429) or status >= 500
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """The HTTP status that an error of any provider's client carries, or None."""
+    while error is not None:
+        for name in ("status_code", "code", "http_status"):
+            value = getattr(error, name, None)
+            if isinstance(value, int) and 100 <= value < 600:
+                return value
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def describe(error: BaseException, timeout_s: float) -> str:
+    """Say what failed in a few words, quoting nothing that came from outside."""
+    if isinstance(error, NoModelError):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    if (status := status_of(error)) is not None:
+        meaning = {
+            401: "key refused",
+            403: "key refused",
+            404: "unknown model",
+            429: "rate limited",
+        }
+        return f"{meaning.get(status, 'refused' if status < 500 else 'provider failed')} (HTTP {status})"
+    if isinstance(error, ReplyError | ValueError):
+        return "the answer did not fit the asked form"
+    return f"the call failed ({type(error).__name__})"

@@ -1,0 +1,90 @@
+"""update_by_rules: guidelines that say what the numbers carry, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tracetune.graph.state import Branches, Draft, PromptTask
+from tracetune.nodes.classify_by_rules import harmful
+from tracetune.nodes.generate_update import current_guidelines, evidence_row
+from tracetune.nodes.guards import check_prompt
+from tracetune.nodes.guidelines import guideline, with_section
+from tracetune.nodes.workplace import progress
+from tracetune.traces.patterns import Pattern
+
+__all__ = ["sentence", "update_by_rules"]
+
+MOST_NEW = 3
+
+
+async def update_by_rules(task: PromptTask) -> Branches:
+    """Turn the strongest harmful patterns into guidelines of the chosen prompt."""
+    choice = task["choice"]
+    progress("update_by_rules", f"{choice['agent']}/{choice['prompt']}, by rules")
+    patterns = [Pattern(**row) for row in task["measures"]["patterns"]]
+    draft = draft_from_patterns(choice["agent"], choice["prompt"], task["subject"], patterns)
+    return {"drafts": [draft], "fallbacks": [], "calls": []}
+
+
+def draft_from_patterns(
+    agent: str, prompt: str, subject: Mapping[str, Any], patterns: Sequence[Pattern]
+) -> Draft:
+    """The prompt's guidelines with at most three more, each with its pattern as evidence."""
+    before = subject["prompts"][prompt]
+    form = subject["prompt_specs"].get(prompt, {}).get("template_format", "auto")
+    kept = current_guidelines(subject, prompt)
+    said = {g["id"] for g in kept}
+    why: list[str] = []
+    dropped: list[str] = []
+    for pattern in harmful(patterns):
+        if len(why) == MOST_NEW:
+            break
+        if (text := sentence(pattern)) is None:
+            continue
+        line = guideline(prompt, text, "rules", {"patterns": [evidence_row(asdict(pattern))]})
+        if line["id"] in said:
+            continue
+        after = with_section(before, [g["text"] for g in [*kept, line]])
+        if violations := check_prompt(before, after, template_format=form):
+            dropped.append(f"{prompt}: {text!r}: {violations[0].text} ({violations[0].rule})")
+            continue
+        said.add(line["id"])
+        kept.append(line)
+        why.append(_why(pattern))
+    return Draft(
+        agent=agent,
+        kind="prompt",
+        name=prompt,
+        origin="rules",
+        guidelines=kept,
+        proposals=[],
+        why=why,
+        dropped=dropped,
+    )
+
+
+def sentence(pattern: Pattern) -> str | None:
+    """What a harmful pattern asks for, or None where following it would be no remedy.
+
+    Using a tool at all, or being long, goes with harder tasks: avoiding it would cure nothing.
+    """
+    if not pattern.subject:
+        return None
+    tool = pattern.subject[-1]
+    if pattern.kind == "loop":
+        return f"Do not call `{tool}` again with the same arguments: use what it already answered."
+    if pattern.kind == "tool_error":
+        return f"Before calling `{tool}`, check every argument against what the tools returned."
+    return None
+
+
+def _why(pattern: Pattern) -> str:
+    low, high = pattern.interval
+    return (
+        f"{pattern.support} runs where the agent {pattern.text}: "
+        f"{pattern.success_with:.0%} succeeded, {pattern.success_without:.0%} of the others "
+        f"(difference {pattern.effect * 100:+.0f} points, 95 % interval {low * 100:+.0f} to "
+        f"{high * 100:+.0f}, q = {pattern.q_value:.2g})."
+    )

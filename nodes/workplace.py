@@ -1,0 +1,98 @@
+"""What a compiled graph is closed over: its store, its project file, its model.
+
+Nodes reach memory through this closure: inside a parent graph, the runtime's store would be the
+parent's. A served graph is built without a store and takes the one the server injects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from langgraph.config import get_stream_writer
+from langgraph.runtime import get_runtime
+from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
+
+from tracetune.errors import InputError
+from tracetune.graph.context import Settings
+from tracetune.nodes.evidence import EvidenceShelf
+from tracetune.nodes.models import resolve_model
+from tracetune.stores.memory import ProceduralMemory
+from tracetune.stores.project import Project, find_project, load_project
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+__all__ = ["Workplace", "progress"]
+
+
+class Workplace:
+    """The store, project file and model of one compiled graph."""
+
+    def __init__(
+        self,
+        store: BaseStore | None = None,
+        project_path: Path | None = None,
+        model: BaseChatModel | None = None,
+    ) -> None:
+        self._store = store
+        self._spare: BaseStore | None = None
+        self._project_path = project_path
+        self._model = model
+        self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]]
+        self._models = WeakKeyDictionary()
+        self.shelf = EvidenceShelf()
+
+    def memory(self, project_name: str) -> ProceduralMemory:
+        """The project's memory in this graph's store, or in the server's."""
+        store = self._store or get_runtime(Settings).store
+        if store is None:
+            self._spare = store = self._spare or InMemoryStore()
+        return ProceduralMemory(store, project_name)
+
+    @property
+    def forgets(self) -> bool:
+        """Whether memory is gone when the process ends."""
+        return (self._store or get_runtime(Settings).store) is None
+
+    async def load_project(self) -> Project | None:
+        """The project file as it is now, or None when this graph has none."""
+        if self._project_path is None:
+            return None
+        path = self._project_path
+        return await asyncio.to_thread(lambda: load_project(find_project(path)))
+
+    async def project(self, name: str) -> Project:
+        """The project a request names; an empty name means the one there is.
+
+        Raises:
+            InputError: This graph has no project file, or one of another name.
+        """
+        project = await self.load_project()
+        if project is None:
+            raise InputError("There is no project file here: carry the agents as `inline`.")
+        if name and name != project.name:
+            raise InputError(f"project must be {project.name!r} here, but got {name!r}.")
+        return project
+
+    async def model(self, name: str) -> BaseChatModel:
+        """The model this graph was built with, or else the named one.
+
+        Raises:
+            ModelError, NoModelError: As `resolve_model`.
+        """
+        if self._model is not None:
+            return self._model
+        # A client's connections belong to the event loop it was first used in.
+        known = self._models.setdefault(asyncio.get_running_loop(), {})
+        if name not in known:
+            known[name] = await asyncio.to_thread(resolve_model, name)
+        return known[name]
+
+
+def progress(node: str, text: str) -> None:
+    """Tell whoever streams this run (`custom` events) what is going on."""
+    get_stream_writer()({"node": node, "text": text})

@@ -1,0 +1,29 @@
+"""The optimizer's own prompts: one file each, named as the node that uses it."""
+
+from __future__ import annotations
+
+from importlib import resources
+from string import Template
+from xml.sax.saxutils import escape
+
+__all__ = ["fence", "render"]
+
+
+def render(stem: str, **inputs: str) -> str:
+    """Return the prompt `<stem>.md` with every `$name` filled in.
+
+    Raises:
+        ValueError: An input is missing, or one is given that the prompt does not take.
+    """
+    template = Template(resources.files(__package__).joinpath(f"{stem}.md").read_text("utf-8"))
+    if (takes := set(template.get_identifiers())) != inputs.keys():
+        raise ValueError(f"{stem}.md takes {sorted(takes)}, but got {sorted(inputs)}.")
+    return template.substitute(inputs)
+
+
+def fence(tag: str, text: str, **attributes: str) -> str:
+    """Return `text` as an element that it cannot close itself: it was written by strangers."""
+    named = "".join(
+        f' {name}="{escape(value, {chr(34): "&quot;"})}"' for name, value in attributes.items()
+    )
+    return f"<{tag}{named}>\n{escape(text)}\n</{tag}>"

@@ -1,0 +1,288 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tracetune.failures import fail, told
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="tracetune",
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ProjectOption = Annotated[
+    Path,
+    typer.Option("--project", "-p", metavar="PATH", help="Project file, or the folder it is in."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
+]
+AgentsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="AGENT", help="Agents of the project.", show_default="all"),
+]
+AgentOption = Annotated[
+    str | None,
+    typer.Option("--agent", "-a", metavar="NAME", help="Agent, where the project has several."),
+]
+HERE = Path()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tracetune {version('tracetune')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def tracetune(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Learn from the traces of running agents and improve their prompts and configs.
+
+    [dim]tracetune run -p examples/airline[/dim]
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+
+
+@app.command()
+def run(
+    agents: AgentsArgument = None,
+    project: ProjectOption = HERE,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROVIDER:NAME",
+            help="Chat model; 'rules' uses none.",
+            show_default="the project's, or Gemini",
+        ),
+    ] = None,
+    review: Annotated[
+        bool | None,
+        typer.Option("--review/--no-review", help="Show what changes and ask before releasing."),
+    ] = None,
+    relearn: Annotated[
+        bool, typer.Option("--relearn", help="Learn again from traces already learned from.")
+    ] = False,
+    min_traces: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Fewest traces an agent needs to be tuned."),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every step on stderr.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one optimization cycle: measure, improve, check, release.
+
+    [dim]tracetune run --model google_genai:gemini-flash-latest --review[/dim]
+    """
+    import asyncio
+
+    from tracetune.driver import run_cycle
+    from tracetune.report import render_report
+
+    given = {"model": model, "review": review, "relearn": relearn or None, "min_traces": min_traces}
+    report = asyncio.run(run_cycle(_load(project), agents or [], given, verbose=verbose))
+    _print(report.model_dump(mode="json"), lambda: render_report(report), as_json)
+    if report.status == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
+def metrics(
+    agents: AgentsArgument = None,
+    project: ProjectOption = HERE,
+    by: Annotated[
+        str, typer.Option(metavar="NAMES", help="Group by these: task, release, ended_by, a label.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the traces: success, latency, attempts, reward, tools.
+
+    [dim]tracetune metrics --by release,task[/dim]
+    """
+    from tracetune.figures import render_metrics
+    from tracetune.lookups import measure
+
+    found = measure(_load(project), agents or [], [n.strip() for n in by.split(",") if n.strip()])
+    _print({"metrics": found}, lambda: render_metrics(found), as_json)
+
+
+@app.command()
+def patterns(
+    agents: AgentsArgument = None,
+    project: ProjectOption = HERE,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Most patterns per agent.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what goes along with success and failure, strongest first."""
+    from tracetune.figures import render_patterns
+    from tracetune.lookups import mine
+
+    found = mine(_load(project), agents or [], limit)
+    _print({"patterns": found}, lambda: render_patterns(found), as_json)
+
+
+@app.command()
+def history(
+    agent: Annotated[
+        str | None, typer.Argument(metavar="AGENT", help="One agent.", show_default="all")
+    ] = None,
+    project: ProjectOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was released, rolled back, rejected; by whom and why."""
+    from tracetune.lookups import journals
+    from tracetune.versions import render_histories
+
+    found = journals(_load(project), agent)
+    _print({"history": [one.to_dict() for one in found]}, lambda: render_histories(found), as_json)
+
+
+@app.command()
+def show(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="RELEASE|AGENT", help="A release, or an agent for its head."),
+    ] = None,
+    project: ProjectOption = HERE,
+    agent: AgentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a release whole: prompts, config, guidelines, verdict."""
+    from tracetune.lookups import find_release
+    from tracetune.versions import render_release
+
+    found, head = find_release(_load(project), what, agent)
+    document = found.to_dict() | {"head": found.id == head}
+    _print(document, lambda: render_release(found, head), as_json)
+
+
+@app.command()
+def diff(
+    before: Annotated[
+        str | None,
+        typer.Argument(metavar="A", help="Release to start from.", show_default="B's parent"),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Argument(metavar="B", help="Release to compare.", show_default="the head"),
+    ] = None,
+    project: ProjectOption = HERE,
+    agent: AgentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what differs between releases, or what the head changed."""
+    from tracetune.diffs import render_releases_diff
+    from tracetune.lookups import compare
+
+    found = compare(_load(project), before, after, agent)
+    _print(found, lambda: render_releases_diff(found), as_json)
+
+
+@app.command()
+def rollback(
+    release: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RELEASE", help="Release to go back to.", show_default="the head's parent"
+        ),
+    ] = None,
+    project: ProjectOption = HERE,
+    agent: AgentOption = None,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="Reason, kept in the journal.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Put an earlier release back in force.
+
+    [dim]tracetune rollback --why "bookings got worse"[/dim]
+    """
+    from tracetune.lookups import roll_back
+
+    done = roll_back(_load(project), release, agent, why)
+    said = f"{done['agent']}: {done['release']} is in force again."
+    hint = "Your YAML files are as they were: tracetune export --in-place changes them."
+    _print(done, lambda: f"{said}\n{hint}", as_json)
+
+
+@app.command()
+def export(
+    project: ProjectOption = HERE,
+    agent: AgentOption = None,
+    release: Annotated[
+        str | None, typer.Option(metavar="ID", help="Release to write.", show_default="the head")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", metavar="FOLDER", help="Where to.", show_default=".tracetune/export/AGENT"
+        ),
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Write into the project's own YAML files.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a release as YAML, your comments and style kept.
+
+    [dim]tracetune export --in-place[/dim]
+    """
+    from tracetune.lookups import write_release
+    from tracetune.terminal import relative
+
+    if to and in_place:
+        raise typer.BadParameter("--to and --in-place exclude each other.")
+    done = write_release(_load(project), release, agent, to, in_place=in_place)
+    lines = [f"{done['agent']} {done['release']}", *map(relative, done["files"])]
+    _print(done, lambda: "\n  ".join(lines), as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 failed, 2 wrong use, 130 Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        code = app(given, prog_name="tracetune", standalone_mode=False)
+        sys.stdout.flush()
+    except Exception as error:
+        return fail(error, as_json=as_json)
+    return told(code, as_json=as_json)
+
+
+def _load(path: Path) -> Any:
+    from tracetune.stores.project import find_project, load_project
+
+    return load_project(find_project(path))
+
+
+def _print(document: Any, rendered: Any, as_json: bool) -> None:
+    from tracetune.terminal import print_json, print_rendered
+
+    if as_json:
+        print_json(document)
+    else:
+        print_rendered(rendered())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

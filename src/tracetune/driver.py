@@ -1,0 +1,131 @@
+"""Drive one cycle from a terminal: stream its progress, ask the person where it stops to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from tracetune.errors import InputError, NoModelError
+from tracetune.lookups import store_file
+from tracetune.report import render_review
+from tracetune.terminal import one_line, progress
+
+if TYPE_CHECKING:
+    from tracetune.graph.context import Settings
+    from tracetune.graph.state import CycleReport
+    from tracetune.stores.project import Project
+
+__all__ = ["run_cycle"]
+
+
+async def run_cycle(
+    project: Project, agents: Sequence[str], given: Mapping[str, Any], *, verbose: bool
+) -> CycleReport:
+    """Run one cycle on the project's own store and return its report.
+
+    Args:
+        given: Settings by name; None leaves a setting to the project file.
+
+    Raises:
+        TraceTuneError: Wrong input, a store that fails, or a review nobody answers.
+    """
+    console = progress()
+    with _status(console):
+        settings = _settings(given)
+        _check(project, agents, settings)
+        from langgraph.checkpoint.memory import InMemorySaver
+        from langgraph.types import Command
+
+        from tracetune.graph.build import build_graph
+        from tracetune.graph.state import CycleReport
+        from tracetune.stores.backends import open_store
+
+    config = {"configurable": {"thread_id": uuid4().hex}}
+    async with open_store(project.store, base=project.root) as store:
+        graph = build_graph(store=store, project=project.path, checkpointer=InMemorySaver())
+        asked: Any = {"agents": list(agents)}
+        while True:
+            with _status(console) as status:
+                events = graph.astream(
+                    asked, config, context=settings, stream_mode=["custom", "values"]
+                )
+                values = await _last(events, console, status, verbose=verbose)
+            if "__interrupt__" not in values:
+                return CycleReport.model_validate(values)
+            asked = Command(resume=_review(console, values["__interrupt__"][0].value))
+
+
+def _settings(given: Mapping[str, Any]) -> Settings:
+    """The settings that were given, and only those: unset ones come from the project file."""
+    from pydantic import ValidationError
+
+    from tracetune.graph.context import Settings
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "--" + str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"{name}: {first['msg']}, but got {first['input']!r:.80}.") from None
+
+
+def _check(project: Project, agents: Sequence[str], settings: Settings) -> None:
+    """Raise for wrong input before the store is opened, which makes its file."""
+    file = store_file(project)
+    if file is None or file.exists():
+        return  # nothing to make: the cycle itself finds what is wrong before it writes
+    from tracetune.lookups import evidence
+    from tracetune.nodes.models import resolve_model
+    from tracetune.stores.project import read_bundle
+
+    for name in agents or project.agents:
+        read_bundle(project.agent(name))
+    evidence(project, agents)
+    effective = settings.over({"model": project.model} if project.model else {})
+    with suppress(NoModelError):
+        resolve_model(effective.model)
+
+
+async def _last(
+    events: Any, console: Console, status: Status | None, *, verbose: bool
+) -> dict[str, Any]:
+    """Return the last values streamed; show the progress on the way."""
+    last: dict[str, Any] = {}
+    async for mode, event in events:
+        if mode == "values":
+            last = event
+            continue
+        line = Text(one_line(f"{event['node']}: {event['text']}"))
+        if status is not None:
+            status.update(line)
+        if verbose:
+            console.print(line)
+    return last
+
+
+def _status(console: Console) -> Any:
+    return console.status("starting") if console.is_terminal else nullcontext()
+
+
+def _review(console: Console, shown: Any) -> dict[str, Any]:
+    """Show what is to be released and return the person's answer."""
+    console.print(render_review(shown))
+    try:
+        approve = _ask(console, "Release this? [y/N] ").lower() in ("y", "yes")
+        comment = _ask(console, "Why (may be empty): ")
+    except EOFError:
+        raise InputError(
+            "--review needs an answer, y or n, but the input ended: nothing was released."
+        ) from None
+    return {"approve": approve, "only": [], "comment": comment}
+
+
+def _ask(console: Console, question: str) -> str:
+    console.print(Text(question, style="bold"), end="")
+    return input().strip()

@@ -1,0 +1,186 @@
+"""Sources, file shapes and what is set aside, with hand-made files."""
+
+import gzip
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from tracetune.errors import TraceError
+from tracetune.traces.model import Message, Trace
+from tracetune.traces.read import FORMATS, BadRecord, read_traces
+
+ONE = {"id": "1", "agent": "a", "success": True}
+TWO = {"id": "2", "agent": "a", "success": False}
+CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+
+
+def lines(*records: object) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+def ids(*args, **kwargs) -> list[str]:
+    return [trace.id for trace in read_traces(*args, **kwargs)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("t.jsonl", lines(ONE, TWO), id="json lines"),
+        pytest.param(
+            "t.jsonl", b"\n\n" + lines(ONE) + b"\n" + lines(TWO), id="blank lines between"
+        ),
+        pytest.param("t.json", json.dumps([ONE, TWO]).encode(), id="a list on one line"),
+        pytest.param("t.json", json.dumps([ONE, TWO], indent=2).encode(), id="a list, indented"),
+        pytest.param("t.json", lines(ONE, TWO), id="json lines named .json"),
+        pytest.param("t.jsonl", json.dumps([ONE, TWO]).encode(), id="a list named .jsonl"),
+        pytest.param("t.jsonl", b"\xef\xbb\xbf" + lines(ONE, TWO), id="a byte order mark first"),
+        pytest.param("t.jsonl.gz", gzip.compress(lines(ONE, TWO)), id="gzip"),
+        pytest.param("t.jsonl", gzip.compress(lines(ONE, TWO)), id="gzip that is not named so"),
+        pytest.param("traces", lines(ONE, TWO), id="no suffix at all"),
+    ],
+)
+def test_a_file_is_read_by_its_content(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+
+    assert ids(tmp_path / name) == ["1", "2"]
+
+
+def test_a_folder_is_read_deeply_and_in_sorted_order(tmp_path: Path):
+    for name, record in {"b.jsonl": ONE, "a/z.json": TWO, ".hidden/x.json": ONE}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(lines(record))
+    (tmp_path / "README.md").write_text("no traces here")
+
+    assert ids(tmp_path) == ["2", "1"]
+
+
+def test_globs_and_lists_of_paths(tmp_path: Path):
+    for name, record in {"b.jsonl": ONE, "a.jsonl": TWO}.items():
+        (tmp_path / name).write_bytes(lines(record))
+
+    assert ids(f"{tmp_path}/*.jsonl") == ["2", "1"]
+    assert ids([tmp_path / "b.jsonl", str(tmp_path / "a.jsonl")]) == ["1", "2"]
+
+
+def test_data_in_memory_may_mix_formats():
+    trace = Trace(id="3", agent="b")
+    bad: list[BadRecord] = []
+
+    traces = list(read_traces(iter([ONE, {"messages": CHAT, "id": "2"}, trace]), on_bad=bad.append))
+
+    assert [t.id for t in traces] == ["1", "2", "3"]
+    assert bad == []
+    assert ids(ONE) == ["1"]
+
+
+def test_a_json_list_of_messages_is_one_run(tmp_path: Path):
+    (tmp_path / "chat.json").write_text(json.dumps(CHAT, indent=1))
+
+    (trace,) = read_traces(tmp_path / "chat.json")
+
+    assert trace.steps == (Message("user", "hi"), Message("assistant", "hello"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        pytest.param(b'{"id": ', "not JSON", id="invalid JSON"),
+        pytest.param(b"7", "no known format", id="a number"),
+        pytest.param(b'["x"]', "the record is ['x'], expected an object", id="a list of text"),
+        pytest.param(b'{"agent": "a"}', "the key 'id' is missing", id="a missing key"),
+        pytest.param(b'{"id": 7, "agent": "a"}', "id is 7, expected text", id="a wrong type"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["as first line", "as second line"])
+def test_a_bad_line_is_set_aside_and_named(tmp_path: Path, line: bytes, reason: str, first: bool):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(line + b"\n" + lines(ONE) if first else lines(ONE) + line)
+    bad: list[BadRecord] = []
+
+    assert [t.id for t in read_traces(path, on_bad=bad.append)] == ["1"]
+    assert [(b.source, b.position) for b in bad] == [(str(path), 1 if first else 2)]
+    assert reason in bad[0].reason
+
+
+def test_without_a_callback_a_bad_record_is_logged(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, logger="tracetune"):
+        assert ids([ONE, {"nothing": "here"}]) == ["1"]
+
+    assert "records:2 was set aside: ['nothing'] is in no known format" in caplog.text
+
+
+def test_json_lines_are_read_one_by_one(tmp_path: Path):
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(gzip.compress(lines(*[ONE] * 5000))[:-20])  # its end is torn off
+
+    traces = read_traces(path)
+
+    assert next(traces).id == "1"
+    with pytest.raises(TraceError, match="cannot be read as gzip"):
+        list(traces)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        pytest.param("t.json.gz", lines(ONE), "cannot be read as gzip", id="not gzip, named so"),
+        pytest.param("t.json", b"agent: airline", "neither JSON nor JSON Lines", id="yaml"),
+        pytest.param("t.csv", b"id,agent\n1,a\n", "neither JSON nor JSON Lines", id="csv"),
+        pytest.param("t.json", b'{"a": 1}', "is in no known format", id="an unknown object"),
+        pytest.param("t.json", b"\x00\x01\xfe", "neither JSON nor JSON Lines", id="binary"),
+    ],
+)
+def test_a_useless_file_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+):
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(TraceError, match=message) as refused:
+        list(read_traces(tmp_path / name))
+
+    assert str(refused.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("missing", ["nowhere.jsonl", "no*where.jsonl"], ids=["a path", "a glob"])
+def test_what_is_not_there_is_refused_at_once(tmp_path: Path, missing: str):
+    with pytest.raises(TraceError, match=r"no\*?where\.jsonl"):
+        read_traces(tmp_path / missing)
+
+
+def test_an_unknown_format_name_is_refused_and_the_known_ones_listed():
+    with pytest.raises(TraceError, match="auto, canonical, messages, stratus, tau2"):
+        read_traces([], format="csv")
+    assert FORMATS == ("auto", "canonical", "messages", "stratus", "tau2")
+
+
+def test_a_named_format_refuses_files_of_another(tmp_path: Path):
+    (tmp_path / "t.json").write_bytes(lines(ONE))
+
+    with pytest.raises(TraceError, match="no known format, expected tau2"):
+        list(read_traces(tmp_path / "t.json", format="tau2"))
+
+
+def test_a_stray_file_in_a_folder_is_set_aside(tmp_path: Path):
+    (tmp_path / "package.json").write_text('{"version": 1}')
+    (tmp_path / "t.jsonl").write_bytes(lines(ONE))
+    bad: list[BadRecord] = []
+
+    assert ids(tmp_path, on_bad=bad.append) == ["1"]
+    assert [Path(b.source).name for b in bad] == ["package.json"]
+
+
+def test_a_folder_of_no_use_is_refused(tmp_path: Path):
+    with pytest.raises(TraceError, match=r"holds no \.json"):
+        list(read_traces(tmp_path))
+    (tmp_path / "package.json").write_text('{"version": 1}')
+    with pytest.raises(TraceError, match="no known format"):
+        list(read_traces(tmp_path))
+
+
+def test_an_empty_file_holds_no_traces(tmp_path: Path):
+    (tmp_path / "t.jsonl").touch()
+
+    assert ids(tmp_path / "t.jsonl") == []
