@@ -17,7 +17,7 @@ from tracetune.graph.state import (
     PromptTask,
 )
 from tracetune.nodes.classify_prompts import learning
-from tracetune.nodes.models import CallFailed, branch_name, describe
+from tracetune.nodes.models import CallError, branch_name, describe
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.review import survivors
 
@@ -89,7 +89,7 @@ def _fall_back(error: NodeError, branch: str, used: str, goto: str | Send) -> Co
     if isinstance(failure, NoModelError):
         # Nothing failed: the cycle said at its beginning that it runs on rules alone.
         return Command(goto=goto)
-    attempts = failure.attempts if isinstance(failure, CallFailed) else 0
-    told = str(failure) if isinstance(failure, CallFailed) else describe(failure, 0)
+    attempts = failure.attempts if isinstance(failure, CallError) else 0
+    told = str(failure) if isinstance(failure, CallError) else describe(failure, 0)
     fallback = Fallback(branch=branch, error=told, attempts=attempts, used=used)
     return Command(update={"fallbacks": [fallback]}, goto=goto)

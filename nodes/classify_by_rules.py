@@ -107,4 +107,4 @@ def _feedback_match(
 
 
 def _words(text: str) -> set[str]:
-    return {word for word in re.findall(r"[a-z]{3,}", text.casefold().replace("_", " "))}
+    return set(re.findall(r"[a-z]{3,}", text.casefold().replace("_", " ")))

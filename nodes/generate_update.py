@@ -1,4 +1,4 @@
-"""generate_update: one call of the model per chosen prompt, for guidelines that would have helped."""
+"""generate_update: one call of the model per chosen prompt, for guidelines that would help."""
 
 from __future__ import annotations
 

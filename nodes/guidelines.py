@@ -59,6 +59,6 @@ def with_section(text: str, sentences: Sequence[str]) -> str:
 
 
 def budget(text: str) -> int:
-    """Characters the prompt may grow to: half as much again as outside the section, or 2,000 more."""
+    """Characters it may grow to: half as much again as outside the section, or 2,000 more."""
     size = len(outside(text))
     return max(size * 3 // 2, size + 2000)

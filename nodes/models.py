@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RULES_ONLY",
-    "CallFailed",
+    "CallError",
     "ask",
     "branch_name",
     "describe",
@@ -36,7 +36,7 @@ ALIASES = {"gemini-pro-flash": DEFAULT_MODEL}
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-class CallFailed(TraceTuneError):
+class CallError(TraceTuneError):
     """A call of the model gave nothing usable.
 
     The message says what failed and quotes neither the provider nor the model: their words may
@@ -77,7 +77,7 @@ def resolve_model(name: str) -> BaseChatModel:
     except Exception as error:
         if "Unsupported provider" in str(error):
             raise ModelError(
-                f"model must name a provider that LangChain knows, but got {provider!r} in {name!r}."
+                f"model must name a provider LangChain knows, but got {provider!r} in {name!r}."
             ) from None
         raise NoModelError(f"No API key for {provider}: {_key_hint(provider)}") from None
 
@@ -99,7 +99,7 @@ async def ask(
     """Return the model's answer in the schema, and what the call cost.
 
     Raises:
-        CallFailed: No answer in time, an error of the provider, or an answer that does not fit.
+        CallError: No answer in time, an error of the provider, or an answer that does not fit.
     """
     started = time.perf_counter()
     try:
@@ -109,7 +109,7 @@ async def ask(
         answer = _parsed(reply, schema)
     except Exception as error:
         again = worth_retrying(error)
-        raise CallFailed(describe(error, timeout_s), _attempt(), again) from error
+        raise CallError(describe(error, timeout_s), _attempt(), again) from error
     usage = getattr(reply["raw"], "usage_metadata", None) or {}
     call = ModelCall(
         branch=branch,
@@ -121,9 +121,9 @@ async def ask(
     return answer, call
 
 
-def unusable(what: str) -> CallFailed:
+def unusable(what: str) -> CallError:
     """The error for an answer that fits its form and still cannot be used; `what` says why."""
-    return CallFailed(what, _attempt(), again=True)
+    return CallError(what, _attempt(), again=True)
 
 
 def _attempt() -> int:
@@ -159,7 +159,7 @@ def is_branch_of(branch: str, agent: str) -> bool:
 
 def worth_retrying(error: BaseException) -> bool:
     """Whether another try of the same call may help."""
-    if isinstance(error, CallFailed):
+    if isinstance(error, CallError):
         return error.again
     if isinstance(error, InputError | NoModelError | NotImplementedError):
         return False
@@ -179,6 +179,9 @@ def status_of(error: BaseException | None) -> int | None:
     return None
 
 
+_STATUSES = {401: "key refused", 403: "key refused", 404: "unknown model", 429: "rate limited"}
+
+
 def describe(error: BaseException, timeout_s: float) -> str:
     """Say what failed in a few words, quoting nothing that came from outside."""
     if isinstance(error, NoModelError):
@@ -186,13 +189,8 @@ def describe(error: BaseException, timeout_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_s:g} s"
     if (status := status_of(error)) is not None:
-        meaning = {
-            401: "key refused",
-            403: "key refused",
-            404: "unknown model",
-            429: "rate limited",
-        }
-        return f"{meaning.get(status, 'refused' if status < 500 else 'provider failed')} (HTTP {status})"
+        other = "refused" if status < 500 else "provider failed"
+        return f"{_STATUSES.get(status, other)} (HTTP {status})"
     if isinstance(error, ReplyError | ValueError):
         return "the answer did not fit the asked form"
     return f"the call failed ({type(error).__name__})"

@@ -82,9 +82,15 @@ def sentence(pattern: Pattern) -> str | None:
 
 def _why(pattern: Pattern) -> str:
     low, high = pattern.interval
-    return (
+    told = (
         f"{pattern.support} runs where the agent {pattern.text}: "
         f"{pattern.success_with:.0%} succeeded, {pattern.success_without:.0%} of the others "
         f"(difference {pattern.effect * 100:+.0f} points, 95 % interval {low * 100:+.0f} to "
-        f"{high * 100:+.0f}, q = {pattern.q_value:.2g})."
+        f"{high * 100:+.0f})"
     )
+    if pattern.long_with > pattern.long_without:
+        told += (
+            f"; {pattern.long_with:.0%} made more than twice the usual number of tool calls, "
+            f"{pattern.long_without:.0%} of the others"
+        )
+    return f"{told} (q = {pattern.q_value:.2g})."

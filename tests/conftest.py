@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
+from pydantic import Field
 
 _MADE = shutil.ignore_patterns(".tracetune", "__pycache__")
 
@@ -37,7 +38,7 @@ class ScriptedChat(BaseChatModel):
 
     script: dict[str, list[Any]]
     """Schema name -> answers in order: arguments as a dict, an exception, or f(prompt text)."""
-    seen: list[str] = []
+    seen: list[str] = Field(default_factory=list)
     """Every prompt that was sent."""
 
     @property
@@ -78,7 +79,7 @@ def scripted() -> Callable[..., ScriptedChat]:
     """Make a chat model that answers from a script: `scripted(Classification=[{…}], Edits=[…])`."""
 
     def make(**script: list[Any]) -> ScriptedChat:
-        return ScriptedChat(script=script, seen=[])
+        return ScriptedChat(script=script)
 
     return make
 
