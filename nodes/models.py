@@ -193,4 +193,5 @@ def describe(error: BaseException, timeout_s: float) -> str:
         return f"{_STATUSES.get(status, other)} (HTTP {status})"
     if isinstance(error, ReplyError | ValueError):
         return "the answer did not fit the asked form"
-    return f"the call failed ({type(error).__name__})"
+    kind = type(error).__name__
+    return f"{'provider not reached' if 'Connect' in kind else 'the call failed'} ({kind})"

@@ -15,7 +15,7 @@ import pytest
 from tracetune.cli import main
 
 KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
-HEAVY = ("langgraph", "langchain", "langchain_core", "duckdb", "scipy", "ruamel", "pydantic")
+HEAVY = ("langgraph", "langchain", "langchain_core", "duckdb", "scipy", "ruamel")
 
 Ask = Callable[..., Any]
 

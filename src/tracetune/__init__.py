@@ -1,0 +1,137 @@
+"""tracetune learns from the traces of running agents and improves their prompts and configs."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracetune.errors import (
+        ConflictError,
+        InputError,
+        ModelError,
+        NoModelError,
+        NotFoundError,
+        ProjectError,
+        ReplyError,
+        StoreError,
+        TraceError,
+        TraceTuneError,
+        WriteError,
+    )
+    from tracetune.graph.build import build_graph
+    from tracetune.graph.context import Settings
+    from tracetune.graph.state import CycleInput, CycleReport
+    from tracetune.nodes.classify_by_rules import Blame, rank_prompts
+    from tracetune.nodes.configure_by_rules import ConfigProposal, tune_config
+    from tracetune.nodes.guards import Violation, check_prompt
+    from tracetune.stores.backends import open_store
+    from tracetune.stores.bundle import Bundle
+    from tracetune.stores.memory import AgentMemory, ProceduralMemory
+    from tracetune.stores.project import Parameter, Project, PromptSpec, load_project
+    from tracetune.stores.release import Guideline, JournalEntry, Release
+    from tracetune.traces.compare import Verdict, compare_runs
+    from tracetune.traces.metrics import Metrics, ToolMetrics, compute_metrics
+    from tracetune.traces.model import Message, Thought, ToolCall, Trace
+    from tracetune.traces.patterns import Pattern, mine_patterns
+    from tracetune.traces.read import read_traces
+    from tracetune.traces.readers.base import BadRecord
+    from tracetune.traces.reward import RewardRefs, RewardSpec
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": (
+        "ConflictError",
+        "InputError",
+        "ModelError",
+        "NoModelError",
+        "NotFoundError",
+        "ProjectError",
+        "ReplyError",
+        "StoreError",
+        "TraceError",
+        "TraceTuneError",
+        "WriteError",
+    ),
+    "graph.build": ("build_graph",),
+    "graph.context": ("Settings",),
+    "graph.state": ("CycleInput", "CycleReport"),
+    "nodes.classify_by_rules": ("Blame", "rank_prompts"),
+    "nodes.configure_by_rules": ("ConfigProposal", "tune_config"),
+    "nodes.guards": ("Violation", "check_prompt"),
+    "stores.backends": ("open_store",),
+    "stores.bundle": ("Bundle",),
+    "stores.memory": ("AgentMemory", "ProceduralMemory"),
+    "stores.project": ("Parameter", "Project", "PromptSpec", "load_project"),
+    "stores.release": ("Guideline", "JournalEntry", "Release"),
+    "traces.compare": ("Verdict", "compare_runs"),
+    "traces.metrics": ("Metrics", "ToolMetrics", "compute_metrics"),
+    "traces.model": ("Message", "Thought", "ToolCall", "Trace"),
+    "traces.patterns": ("Pattern", "mine_patterns"),
+    "traces.read": ("read_traces",),
+    "traces.readers.base": ("BadRecord",),
+    "traces.reward": ("RewardRefs", "RewardSpec"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AgentMemory",
+    "BadRecord",
+    "Blame",
+    "Bundle",
+    "ConfigProposal",
+    "ConflictError",
+    "CycleInput",
+    "CycleReport",
+    "Guideline",
+    "InputError",
+    "JournalEntry",
+    "Message",
+    "Metrics",
+    "ModelError",
+    "NoModelError",
+    "NotFoundError",
+    "Parameter",
+    "Pattern",
+    "ProceduralMemory",
+    "Project",
+    "ProjectError",
+    "PromptSpec",
+    "Release",
+    "ReplyError",
+    "RewardRefs",
+    "RewardSpec",
+    "Settings",
+    "StoreError",
+    "Thought",
+    "ToolCall",
+    "ToolMetrics",
+    "Trace",
+    "TraceError",
+    "TraceTuneError",
+    "Verdict",
+    "Violation",
+    "WriteError",
+    "build_graph",
+    "check_prompt",
+    "compare_runs",
+    "compute_metrics",
+    "load_project",
+    "mine_patterns",
+    "open_store",
+    "rank_prompts",
+    "read_traces",
+    "tune_config",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: an agent that only reads its prompts should not pay for the graph.
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'tracetune' has no attribute {name!r}")
+    value = getattr(import_module(f"tracetune.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

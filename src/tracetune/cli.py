@@ -85,7 +85,7 @@ def run(
     ] = False,
     min_traces: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Fewest traces an agent needs to be tuned."),
+        typer.Option(metavar="N", help="Fewest traces an agent needs to be tuned."),
     ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print every step on stderr.")
@@ -250,8 +250,6 @@ def export(
     from tracetune.lookups import write_release
     from tracetune.terminal import relative
 
-    if to and in_place:
-        raise typer.BadParameter("--to and --in-place exclude each other.")
     done = write_release(_load(project), release, agent, to, in_place=in_place)
     lines = [f"{done['agent']} {done['release']}", *map(relative, done["files"])]
     _print(done, lambda: "\n  ".join(lines), as_json)

@@ -163,12 +163,14 @@ def write_release(
     """Write a release as YAML; return `{agent, release, files}`.
 
     Raises:
-        InputError: There is no such release.
+        InputError: There is no such release, or `to` and `in_place` are both given.
         StoreError: Memory cannot be read.
         WriteError: A file cannot be written; what stood there is untouched.
     """
     from tracetune.stores.project import write_bundle
 
+    if to and in_place:
+        raise InputError(f"--to {to} and --in-place exclude each other.")
     found, _ = find_release(project, release, agent)
     spec = project.agent(found.agent)
     folder = None if in_place else to or project.root / ".tracetune" / "export" / found.agent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from tracetune.report import verdict_words
 from tracetune.terminal import (
     clean,
     config_value,
+    counted,
     heading,
     indented,
     item,
@@ -112,18 +113,28 @@ def _origin(release: Release) -> Iterator[RenderableType]:
         yield item(why)
 
 
-def _guideline(guideline: Guideline) -> Text:
-    support = [
-        f"{one_line(name)}: {_support(value)}"
-        for name, value in guideline.evidence.items()
-        if value
-    ]
-    text = Text(f"· {one_line(guideline.text)}")
-    text.append(f"\n  {guideline.id}, in {clean(guideline.prompt)}, by {guideline.origin}", "dim")
-    return text.append("".join(f"\n  {line}" for line in support), "dim")
+def _guideline(guideline: Guideline) -> RenderableType:
+    lines: list[RenderableType] = [item(guideline.text, by=0)]
+    made = f"{guideline.id}, in {guideline.prompt}, by {guideline.origin}"
+    lines.append(indented(Text(one_line(made), style="dim")))
+    for name, value in guideline.evidence.items():
+        lines += [
+            indented(Text(f"{one_line(name)}: {_support(part)}", style="dim"))
+            for part in (value if isinstance(value, list | tuple) and _nested(value) else [value])
+        ]
+    return Group(*lines)
+
+
+def _nested(values: Sequence[object]) -> bool:
+    return any(isinstance(value, Mapping) for value in values)
 
 
 def _support(value: object) -> str:
+    """One piece of evidence on a line: a pattern's sentence and how many runs it rests on."""
+    if isinstance(value, Mapping) and "text" in value:
+        support = f" ({counted(value['support'], 'run')})" if "support" in value else ""
+        traces = f": {_support(value['traces'])}" if value.get("traces") else ""
+        return f"{one_line(value['text'])}{support}{traces}"
     if isinstance(value, list | tuple):
         shown = ", ".join(one_line(part) for part in value[:5])
         return f"{shown} and {len(value) - 5} more" if len(value) > 5 else shown
