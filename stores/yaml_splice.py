@@ -311,9 +311,22 @@ def _one_line(value: Any, style: str | None, flow: bool) -> str:
         return _dump({"k": value}, flow=True)[len("{k: ") : -len("}\n")]
     if re.search(r"[\r\n\x85\u2028\u2029]", value):
         style = '"'
+    if style is None and not _is_text_in_yaml_1_2(value):
+        style = '"'
     scalar = yaml.ScalarNode(STR, value, style=style if style in ("'", '"') else None)
     pair = yaml.MappingNode(
         "tag:yaml.org,2002:map", [(yaml.ScalarNode(STR, "k"), scalar)], flow_style=flow
     )
     written = yaml.serialize(pair, Dumper=yaml.SafeDumper, allow_unicode=True, width=10**9)
     return str(written)[len("{k: ") if flow else len("k: ") : -2 if flow else -1]
+
+
+def _is_text_in_yaml_1_2(value: str) -> bool:
+    # PyYAML reads YAML 1.1, where `1e3` and `0o17` are text; to YAML 1.2 readers they are numbers.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return isinstance(YAML(typ="safe", pure=True).load(value), str)
+    except YAMLError:
+        return True  # the serializer quotes what is no plain scalar

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tracetune.cli import main
+
 KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY", "TRACETUNE_DEBUG")
 COMMAND = [sys.executable, "-m", "tracetune.cli"]
 
@@ -50,9 +52,13 @@ def tracetune(
 
 def files_of(folder: Path) -> dict[str, bytes | None]:
     return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        str(path.relative_to(folder)): path.read_bytes() if _is_plain(path) else None
         for path in folder.rglob("*")
     }
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def replacing(name: str, old: str, new: str) -> Break:
@@ -258,17 +264,26 @@ WRONG = [
 
 @pytest.mark.parametrize(("broken", "arguments", "code", "line"), WRONG)
 def test_what_is_wrong_is_one_line_and_nothing_is_written(
-    airline: Path, broken: Break, arguments: list[str], code: int, line: str
+    airline: Path,
+    broken: Break,
+    arguments: list[str],
+    code: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     broken(airline)
-    before = files_of(airline) if broken is not unreadable else {}
-    done = tracetune(*arguments, cwd=airline)
-    assert done.stderr == f"error: {line.format(folder=airline)}\n"
-    assert done.stdout == ""
-    assert done.returncode == code
-    if before:
-        assert files_of(airline) == before
-    assert not (airline / ".tracetune").is_dir()
+    before = files_of(airline)
+    monkeypatch.chdir(airline)
+    assert main(arguments) == code
+    assert capsys.readouterr() == ("", f"error: {line.format(folder=airline)}\n")
+    assert files_of(airline) == before
+
+
+def test_the_exit_code_reaches_the_shell(airline: Path) -> None:
+    done = tracetune("run", "airlin", cwd=airline)
+    line = f"{airline}/tracetune.yaml has no agent 'airlin' (did you mean airline?)."
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {line}\n")
 
 
 def test_wrong_input_after_a_release_changes_no_file(airline: Path) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from tracetune.stores.backends import open_store
     from tracetune.stores.bundle import Bundle
     from tracetune.stores.memory import AgentMemory, ProceduralMemory
-    from tracetune.stores.project import Parameter, Project, PromptSpec, load_project
+    from tracetune.stores.project import Project, load_project
+    from tracetune.stores.project_file import Parameter, PromptSpec
     from tracetune.stores.release import Guideline, JournalEntry, Release
     from tracetune.traces.compare import Verdict, compare_runs
     from tracetune.traces.metrics import Metrics, ToolMetrics, compute_metrics
@@ -61,7 +62,8 @@ _HOMES = {
     "stores.backends": ("open_store",),
     "stores.bundle": ("Bundle",),
     "stores.memory": ("AgentMemory", "ProceduralMemory"),
-    "stores.project": ("Parameter", "Project", "PromptSpec", "load_project"),
+    "stores.project": ("Project", "load_project"),
+    "stores.project_file": ("Parameter", "PromptSpec"),
     "stores.release": ("Guideline", "JournalEntry", "Release"),
     "traces.compare": ("Verdict", "compare_runs"),
     "traces.metrics": ("Metrics", "ToolMetrics", "compute_metrics"),

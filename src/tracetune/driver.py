@@ -17,6 +17,8 @@ from tracetune.report import render_review
 from tracetune.terminal import one_line, progress
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
     from tracetune.graph.context import Settings
     from tracetune.graph.state import CycleReport
     from tracetune.stores.project import Project
@@ -46,7 +48,7 @@ async def run_cycle(
         from tracetune.graph.state import CycleReport
         from tracetune.stores.backends import open_store
 
-    config = {"configurable": {"thread_id": uuid4().hex}}
+    config: RunnableConfig = {"configurable": {"thread_id": uuid4().hex}}
     async with open_store(project.store, base=project.root) as store:
         graph = build_graph(store=store, project=project.path, checkpointer=InMemorySaver())
         asked: Any = {"agents": list(agents)}

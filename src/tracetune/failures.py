@@ -61,7 +61,7 @@ def _tell(message: str, code: int, *, as_json: bool) -> int:
             print_json({"error": line})
         except OSError:
             # stdout is what failed (a full disk, a closed pipe): stderr has said so.
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
     return code
 
 

@@ -87,7 +87,8 @@ def evidence(project: Project, agents: Sequence[str]) -> list[Evidence]:
     from tracetune.graph.state import CycleInput
     from tracetune.nodes.evidence import gather
 
-    return list(gather(CycleInput(agents=list(agents)), project).values())
+    request = CycleInput.model_validate({"agents": list(agents)})
+    return list(gather(request, project).values())
 
 
 def journals(project: Project, agent: str | None) -> list[Journal]:

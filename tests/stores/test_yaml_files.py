@@ -396,3 +396,11 @@ def test_threads_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(4) as pool:
         for i, text in enumerate(pool.map(change, range(40))):
             assert load(text)["key"] == f"text\n{i}\n"
+
+
+@pytest.mark.parametrize("text", ["1e3", "0o17", "12e03", "yes", "null", "1.0", "1:30"])
+def test_text_stays_text_for_yaml_1_2_readers_too(text: str) -> None:
+    ruamel = pytest.importorskip("ruamel.yaml")
+    after = replace_values("a: x  # why\n", {"a": text})
+    assert ruamel.YAML(typ="safe", pure=True).load(after) == {"a": text}
+    assert after.endswith("  # why\n")
