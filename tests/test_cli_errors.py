@@ -343,12 +343,22 @@ def _on_a_full_disk(command: str, *, cwd: Path, debug: str) -> subprocess.Comple
         )
 
 
-def test_ctrl_c_is_one_line(airline: Path) -> None:
+def test_a_cycle_that_could_not_write_its_yaml_has_failed(airline: Path) -> None:
+    (airline / ".tracetune").mkdir()
+    (airline / ".tracetune" / "releases").touch()
+    done = tracetune("run", "--json", cwd=airline)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["status"]) == (1, "failed")
+    assert "its YAML is missing" in report["results"][0]["detail"]
+
+
+@pytest.mark.parametrize("command", ["metrics", "run"])
+def test_ctrl_c_is_one_line(airline: Path, command: str) -> None:
     (airline / "traces.json.gz").unlink()
     os.mkfifo(airline / "traces.json")
     replacing(YAML, "traces: traces.json.gz", "traces: traces.json")(airline)
     with subprocess.Popen(
-        [*COMMAND, "metrics"], cwd=airline, stderr=subprocess.PIPE, text=True
+        [*COMMAND, command], cwd=airline, stderr=subprocess.PIPE, text=True
     ) as process:
         writer = os.open(airline / "traces.json", os.O_WRONLY)  # waits until it reads
         time.sleep(0.2)

@@ -96,13 +96,11 @@ def run(
 
     [dim]tracetune run --model google_genai:gemini-flash-latest --review[/dim]
     """
-    import asyncio
-
     from tracetune.driver import run_cycle
     from tracetune.report import render_report
 
     given = {"model": model, "review": review, "relearn": relearn or None, "min_traces": min_traces}
-    report = asyncio.run(run_cycle(_load(project), agents or [], given, verbose=verbose))
+    report = run_cycle(_load(project), agents or [], given, verbose=verbose)
     _print(report.model_dump(mode="json"), lambda: render_report(report), as_json)
     if report.status == "failed":
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["run_cycle"]
 
 
-async def run_cycle(
+def run_cycle(
     project: Project, agents: Sequence[str], given: Mapping[str, Any], *, verbose: bool
 ) -> CycleReport:
     """Run one cycle on the project's own store and return its report.
@@ -38,9 +39,17 @@ async def run_cycle(
         TraceTuneError: Wrong input, a store that fails, or a review nobody answers.
     """
     console = progress()
+    # Before there is an event loop, which would hold Ctrl-C back until all is read.
     with _status(console):
         settings = _settings(given)
         _check(project, agents, settings)
+    return asyncio.run(_cycle(project, agents, settings, console, verbose=verbose))
+
+
+async def _cycle(
+    project: Project, agents: Sequence[str], settings: Settings, console: Console, *, verbose: bool
+) -> CycleReport:
+    with _status(console):
         from langgraph.checkpoint.memory import InMemorySaver
         from langgraph.types import Command
 

@@ -30,6 +30,8 @@ Json = Mapping[str, Any]
 
 MOST_TOOLS = 6
 """Rows of the table of tools; the rest is counted in one line."""
+CLEAR = 0.1
+"""Largest q-value of a pattern whose effect is coloured."""
 
 
 def render_metrics(groups: Sequence[Json]) -> RenderableType:
@@ -105,16 +107,14 @@ def pattern_table(patterns: Sequence[Json]) -> Table:
     table.add_column("effect, points", justify="right", no_wrap=True)
     table.add_column("q", justify="right", no_wrap=True)
     for pattern in patterns:
-        effect = pattern.get("effect")
-        shares = (
-            f"{percent(pattern.get('success_with'))} → {percent(pattern.get('success_without'))}"
-        )
+        effect, q_value = pattern.get("effect"), pattern.get("q_value")
+        shares = [percent(pattern.get(f"success_{side}")) for side in ("with", "without")]
         table.add_row(
             _with_names(pattern["text"]),
             number(pattern.get("support")),
-            shares,
-            Text(points(effect, pattern.get("interval")), style=_leaning(effect)),
-            probability(pattern.get("q_value")),
+            " → ".join(shares),
+            Text(points(effect, pattern.get("interval")), style=_leaning(effect, q_value)),
+            probability(q_value),
         )
     return table
 
@@ -125,8 +125,8 @@ def _with_names(text: str) -> Text:
     return Text.assemble(*((part, "cyan" if n % 2 else "") for n, part in enumerate(parts)))
 
 
-def _leaning(effect: float | None) -> str:
-    if not effect:
+def _leaning(effect: float | None, q_value: float | None) -> str:
+    if not effect or q_value is None or q_value > CLEAR:
         return ""
     return "green" if effect > 0 else "red"
 
