@@ -52,11 +52,14 @@ async def _commit(memory: AgentMemory, agent: str, state: Shippable) -> Release:
         base = (await _import(memory, subject)).id
     calls = [call for call in state["calls"] if is_branch_of(call["branch"], agent)]
     approved = agent in state["approved"]
+    why = [sentence for change in candidate["changes"] for sentence in change["why"]]
+    if approved and state["comment"]:
+        why.append(f"Approved in review: {state['comment']}")
     release = await memory.acommit(
         prompts=candidate["prompts"],
         config=candidate["config"],
         base=base,
-        why=[sentence for change in candidate["changes"] for sentence in change["why"]],
+        why=why,
         origin=_origin(candidate),
         guidelines=[Guideline(**line) for line in candidate["guidelines"]],
         evidence=_lesson(agent, state),
@@ -107,7 +110,7 @@ def _lesson(agent: str, state: Shippable) -> Json:
 
 
 async def _write(project: Project, agent: str, release: Release) -> Json:
-    folder = project.root / ".tracetune" / "releases" / agent / release.id
+    folder = project.root / ".tracetune" / "releases" / release.id
     spec = project.agents[agent]
     try:
         files = await asyncio.to_thread(write_bundle, spec, release.bundle, folder)

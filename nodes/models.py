@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from os import environ
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langgraph.runtime import get_runtime
@@ -66,6 +67,11 @@ def resolve_model(name: str) -> BaseChatModel:
     provider, _, model = full.partition(":")
     if not (provider and model):
         raise ModelError(f"model must be provider:name (like {DEFAULT_MODEL}), but got {name!r}.")
+    if provider == "google_genai" and not any(
+        n.startswith(("GOOGLE_", "GEMINI_")) for n in environ
+    ):
+        # Said before its client is loaded: that takes longer than a cycle on rules.
+        raise NoModelError(f"No API key for {provider}: {_key_hint(provider)}")
     from langchain.chat_models import init_chat_model
 
     try:

@@ -87,7 +87,7 @@ def test_run_prints_the_report_and_where_the_yaml_lies(airline: Path) -> None:
     assert "rules alone" in done.stdout
     assert "50 runs · success 38%" in done.stdout
     assert "airline  released" in done.stdout
-    assert "yaml      .tracetune/releases/airline/" in done.stdout
+    assert "yaml      .tracetune/releases/2" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 

@@ -6,11 +6,11 @@ from io import StringIO
 import pytest
 from rich.console import Console, RenderableType
 
-from tracetune.diffs import bundle_diff, config_line, prompt_diff, unified
-from tracetune.figures import metrics_block, pattern_table
 from tracetune.graph.state import AgentResult, Change, CycleReport, Fallback, ModelCall
-from tracetune.report import render_report, render_review, verdict_words
-from tracetune.terminal import (
+from tracetune.terminal.diffs import bundle_diff, config_line, prompt_diff, unified
+from tracetune.terminal.figures import metrics_block, pattern_table
+from tracetune.terminal.report import render_report, render_review, verdict_words
+from tracetune.terminal.style import (
     clean,
     duration,
     number,

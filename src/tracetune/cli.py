@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tracetune.failures import fail, told
+from tracetune.terminal.failures import fail, told
 
 __all__ = ["app", "main"]
 
@@ -96,8 +96,8 @@ def run(
 
     [dim]tracetune run --model google_genai:gemini-flash-latest --review[/dim]
     """
-    from tracetune.driver import run_cycle
-    from tracetune.report import render_report
+    from tracetune.terminal.driver import run_cycle
+    from tracetune.terminal.report import render_report
 
     given = {"model": model, "review": review, "relearn": relearn or None, "min_traces": min_traces}
     report = run_cycle(_load(project), agents or [], given, verbose=verbose)
@@ -119,8 +119,8 @@ def metrics(
 
     [dim]tracetune metrics --by release,task[/dim]
     """
-    from tracetune.figures import render_metrics
-    from tracetune.lookups import measure
+    from tracetune.terminal.figures import render_metrics
+    from tracetune.terminal.lookups import measure
 
     found = measure(_load(project), agents or [], [n.strip() for n in by.split(",") if n.strip()])
     _print({"metrics": found}, lambda: render_metrics(found), as_json)
@@ -134,8 +134,8 @@ def patterns(
     as_json: JsonOption = False,
 ) -> None:
     """Show what goes along with success and failure, strongest first."""
-    from tracetune.figures import render_patterns
-    from tracetune.lookups import mine
+    from tracetune.terminal.figures import render_patterns
+    from tracetune.terminal.lookups import mine
 
     found = mine(_load(project), agents or [], limit)
     _print({"patterns": found}, lambda: render_patterns(found), as_json)
@@ -150,8 +150,8 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Show what was released, rolled back, rejected; by whom and why."""
-    from tracetune.lookups import journals
-    from tracetune.versions import render_histories
+    from tracetune.terminal.lookups import journals
+    from tracetune.terminal.versions import render_histories
 
     found = journals(_load(project), agent)
     _print({"history": [one.to_dict() for one in found]}, lambda: render_histories(found), as_json)
@@ -168,8 +168,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a release whole: prompts, config, guidelines, verdict."""
-    from tracetune.lookups import find_release
-    from tracetune.versions import render_release
+    from tracetune.terminal.lookups import find_release
+    from tracetune.terminal.versions import render_release
 
     found, head = find_release(_load(project), what, agent)
     document = found.to_dict() | {"head": found.id == head}
@@ -191,8 +191,8 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Show what differs between releases, or what the head changed."""
-    from tracetune.diffs import render_releases_diff
-    from tracetune.lookups import compare
+    from tracetune.terminal.diffs import render_releases_diff
+    from tracetune.terminal.lookups import compare
 
     found = compare(_load(project), before, after, agent)
     _print(found, lambda: render_releases_diff(found), as_json)
@@ -215,7 +215,7 @@ def rollback(
 
     [dim]tracetune rollback --why "bookings got worse"[/dim]
     """
-    from tracetune.lookups import roll_back
+    from tracetune.terminal.lookups import roll_back
 
     done = roll_back(_load(project), release, agent, why)
     said = f"{done['agent']}: {done['release']} is in force again."
@@ -245,8 +245,8 @@ def export(
 
     [dim]tracetune export --in-place[/dim]
     """
-    from tracetune.lookups import write_release
-    from tracetune.terminal import relative
+    from tracetune.terminal.lookups import write_release
+    from tracetune.terminal.style import relative
 
     done = write_release(_load(project), release, agent, to, in_place=in_place)
     lines = [f"{done['agent']} {done['release']}", *map(relative, done["files"])]
@@ -272,7 +272,7 @@ def _load(path: Path) -> Any:
 
 
 def _print(document: Any, rendered: Any, as_json: bool) -> None:
-    from tracetune.terminal import print_json, print_rendered
+    from tracetune.terminal.style import print_json, print_rendered
 
     if as_json:
         print_json(document)

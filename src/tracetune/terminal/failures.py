@@ -52,7 +52,7 @@ def _command(error: Exception) -> str:
 
 
 def _tell(message: str, code: int, *, as_json: bool) -> int:
-    from tracetune.terminal import one_line, print_error, print_json
+    from tracetune.terminal.style import one_line, print_error, print_json
 
     line = _without_secrets(one_line(message))
     print_error(line)

@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tracetune.figures import metrics_block
-from tracetune.report import verdict_words
-from tracetune.terminal import (
+from tracetune.terminal.figures import metrics_block
+from tracetune.terminal.report import verdict_words
+from tracetune.terminal.style import (
     clean,
     config_value,
     counted,
@@ -25,8 +25,8 @@ from tracetune.terminal import (
 )
 
 if TYPE_CHECKING:
-    from tracetune.lookups import Journal
     from tracetune.stores.release import Guideline, JournalEntry, Release
+    from tracetune.terminal.lookups import Journal
 
 __all__ = ["render_histories", "render_release"]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tracetune.diffs import config_line, prompt_diff
-from tracetune.figures import metrics_block, pattern_table
-from tracetune.terminal import (
+from tracetune.terminal.diffs import config_line, prompt_diff
+from tracetune.terminal.figures import metrics_block, pattern_table
+from tracetune.terminal.style import (
     UNKNOWN,
     clean,
     counted,
@@ -109,20 +109,21 @@ def _ending(result: AgentResult) -> Iterator[RenderableType]:
     if result.release:
         base = f" (built on {result.base})" if result.base else ""
         rows.append(("release", f"{result.release}{base}"))
-    rows += [("yaml", text) for text in _places(result.files)]
+    for folder, names in _places(result.files):
+        rows += [("yaml", folder), ("", names)]
     if rows:
         yield Text("")
     for label, text in rows:
         yield labelled(label, text)
 
 
-def _places(files: Sequence[str]) -> Iterator[str]:
+def _places(files: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Each folder with the names of the files in it: whole paths are too long for a line."""
     folders: dict[str, list[str]] = {}
     for path in map(Path, files):
         folders.setdefault(relative(path.parent), []).append(path.name)
     for folder, names in folders.items():
-        yield f"{folder}/ {', '.join(names)}"
+        yield f"{folder}/", ", ".join(names)
 
 
 def verdict_words(verdict: Mapping[str, Any]) -> str:

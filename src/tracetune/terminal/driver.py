@@ -13,9 +13,9 @@ from rich.status import Status
 from rich.text import Text
 
 from tracetune.errors import InputError, NoModelError
-from tracetune.lookups import store_file
-from tracetune.report import render_review
-from tracetune.terminal import one_line, progress
+from tracetune.terminal.lookups import store_file
+from tracetune.terminal.report import render_review
+from tracetune.terminal.style import one_line, progress
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -91,9 +91,9 @@ def _check(project: Project, agents: Sequence[str], settings: Settings) -> None:
     file = store_file(project)
     if file is None or file.exists():
         return  # nothing to make: the cycle itself finds what is wrong before it writes
-    from tracetune.lookups import evidence
     from tracetune.nodes.models import resolve_model
     from tracetune.stores.project import read_bundle
+    from tracetune.terminal.lookups import evidence
 
     for name in agents or project.agents:
         read_bundle(project.agent(name))

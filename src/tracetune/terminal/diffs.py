@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tracetune.terminal import clean, config_value, heading, indented
+from tracetune.terminal.style import clean, config_value, heading, indented
 
 __all__ = ["bundle_diff", "config_line", "prompt_diff", "render_releases_diff", "unified"]
 

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tracetune.terminal import (
+from tracetune.terminal.style import (
     UNKNOWN,
     clean,
     counted,

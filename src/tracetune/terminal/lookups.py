@@ -130,7 +130,7 @@ def compare(project: Project, before: str | None, after: str | None, agent: str 
         InputError: A release does not exist, or the later one is the first.
         StoreError: Memory cannot be read.
     """
-    from tracetune.diffs import bundle_diff
+    from tracetune.terminal.diffs import bundle_diff
 
     with _memory(project) as memory:
         owner = _owner(project, memory, [before, after], agent)

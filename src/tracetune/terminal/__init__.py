@@ -1,0 +1,1 @@
+"""What the commands of `tracetune.cli` look up, do and print."""
