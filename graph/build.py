@@ -13,8 +13,15 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import RetryPolicy
 
-from tracetune.graph import routes
 from tracetune.graph.context import Settings
+from tracetune.graph.routes import (
+    after_compute_metrics,
+    after_validate_candidates,
+    classify_failed,
+    config_failed,
+    each_branch,
+    update_failed,
+)
 from tracetune.graph.running import Node, both_ways
 from tracetune.graph.state import (
     Candidates,
@@ -80,34 +87,32 @@ def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:
         CycleState, context_schema=Settings, input_schema=CycleInput, output_schema=CycleReport
     )
     add = functools.partial(_add, b, place)
-    add(ingest_traces, CycleInput)
-    add(compute_metrics, Learnable)
-    add(classify_prompts, Evidenced, routes.classify_failed, "classify_by_rules")
-    add(classify_by_rules, Evidenced)
-    add(generate_update, PromptTask, routes.update_failed, "update_by_rules")
-    add(update_by_rules, PromptTask)
-    add(optimize_config, ConfigTask, routes.config_failed, "configure_by_rules")
-    add(configure_by_rules, ConfigTask)
-    add(assemble_candidates, Candidates, defer=True)
-    add(validate_candidates, Judgeable)
-    add(review, Reviewable)
-    add(checkpoint_versions, Shippable)
-    add(report, CycleState)
+    add("ingest_traces", ingest_traces, CycleInput)
+    add("compute_metrics", compute_metrics, Learnable)
+    add("classify_prompts", classify_prompts, Evidenced, classify_failed, "classify_by_rules")
+    add("classify_by_rules", classify_by_rules, Evidenced)
+    add("generate_update", generate_update, PromptTask, update_failed, "update_by_rules")
+    add("update_by_rules", update_by_rules, PromptTask)
+    add("optimize_config", optimize_config, ConfigTask, config_failed, "configure_by_rules")
+    add("configure_by_rules", configure_by_rules, ConfigTask)
+    add("assemble_candidates", assemble_candidates, Candidates, defer=True)
+    add("validate_candidates", validate_candidates, Judgeable)
+    add("review", review, Reviewable)
+    add("checkpoint_versions", checkpoint_versions, Shippable)
+    add("report", report, CycleState)
 
     branches = ["generate_update", "optimize_config", "report"]
     b.add_edge(START, "ingest_traces")
     b.add_edge("ingest_traces", "compute_metrics")
     b.add_conditional_edges(
-        "compute_metrics", routes.after_compute_metrics, ["classify_prompts", "report"]
+        "compute_metrics", after_compute_metrics, ["classify_prompts", "report"]
     )
-    b.add_conditional_edges("classify_prompts", routes.each_branch, branches)
-    b.add_conditional_edges("classify_by_rules", routes.each_branch, branches)
+    b.add_conditional_edges("classify_prompts", each_branch, branches)
+    b.add_conditional_edges("classify_by_rules", each_branch, branches)
     for branch in ("generate_update", "update_by_rules", "optimize_config", "configure_by_rules"):
         b.add_edge(branch, "assemble_candidates")
     b.add_edge("assemble_candidates", "validate_candidates")
-    b.add_conditional_edges(
-        "validate_candidates", routes.after_validate_candidates, ["review", "report"]
-    )
+    b.add_conditional_edges("validate_candidates", after_validate_candidates, ["review", "report"])
     b.add_edge("review", "checkpoint_versions")
     b.add_edge("checkpoint_versions", "report")
     b.add_edge("report", END)
@@ -117,6 +122,7 @@ def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:
 def _add(
     b: StateGraph[Any, Settings, Any, Any],
     place: Workplace,
+    name: str,
     node: Node,
     reads: type[Any],
     failed: Callable[..., Any] | None = None,
@@ -124,12 +130,12 @@ def _add(
     *,
     defer: bool = False,
 ) -> None:
-    runnable = both_ways(node, place)
+    runnable = both_ways(name, node, place)
     if failed is None:
-        b.add_node(node.__name__, runnable, input_schema=reads, defer=defer)
+        b.add_node(name, runnable, input_schema=reads, defer=defer)
         return
     b.add_node(
-        node.__name__,
+        name,
         runnable,
         input_schema=reads,
         retry_policy=_RETRY,

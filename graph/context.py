@@ -19,31 +19,35 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: str = Field(
-        DEFAULT_MODEL,
+        default=DEFAULT_MODEL,
         min_length=1,
         max_length=200,
         description="Chat model as provider:name, as LangChain's init_chat_model knows it; "
         "'rules' uses none.",
     )
     success_weight: float = Field(
-        1.0, allow_inf_nan=False, description="Weight of success in the reward."
+        default=1.0, allow_inf_nan=False, description="Weight of success in the reward."
     )
     latency_weight: float = Field(
-        -0.5, allow_inf_nan=False, description="Weight of latency in the reward; negative: faster."
+        default=-0.5,
+        allow_inf_nan=False,
+        description="Weight of latency in the reward; negative: faster.",
     )
     attempts_weight: float = Field(
-        -0.3, allow_inf_nan=False, description="Weight of tool calls in the reward."
+        default=-0.3, allow_inf_nan=False, description="Weight of tool calls in the reward."
     )
     reward_cap: float = Field(
-        3.0, gt=0, description="Multiple of the usual at which a run stops getting worse."
+        default=3.0, gt=0, description="Multiple of the usual at which a run stops getting worse."
     )
-    min_traces: int = Field(5, ge=1, description="Fewest traces an agent needs to be tuned.")
-    review: bool = Field(False, description="Stop before releasing and ask a person.")
+    min_traces: int = Field(
+        default=5, ge=1, description="Fewest traces an agent needs to be tuned."
+    )
+    review: bool = Field(default=False, description="Stop before releasing and ask a person.")
     relearn: bool = Field(
-        False, description="Learn again from traces that a release was already made from."
+        default=False, description="Learn again from traces that a release was already made from."
     )
     call_timeout_s: float = Field(
-        90.0, gt=0, le=3600, description="Seconds one call of the model may take."
+        default=90.0, gt=0, le=3600, description="Seconds one call of the model may take."
     )
 
     @property

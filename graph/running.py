@@ -6,8 +6,8 @@ import asyncio
 import functools
 import inspect
 import threading
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableLambda
 
@@ -16,15 +16,11 @@ from tracetune.nodes.workplace import Workplace
 __all__ = ["Node", "both_ways"]
 
 
-class Node(Protocol):
-    """An async function of a slice of the state and, where it needs one, the workplace."""
-
-    __name__: str
-
-    def __call__(self, state: Any, /, *place: Any) -> Coroutine[Any, Any, Any]: ...
+Node = Callable[..., Coroutine[Any, Any, Any]]
+"""An async function of a slice of the state and, where it needs one, the workplace."""
 
 
-def both_ways(node: Node, place: Workplace) -> Runnable[Any, Any]:
+def both_ways(name: str, node: Node, place: Workplace) -> Runnable[Any, Any]:
     """The node as a runnable that `ainvoke` awaits and `invoke` waits for."""
     closed_over = (place,) if "place" in inspect.signature(node).parameters else ()
 
@@ -34,7 +30,7 @@ def both_ways(node: Node, place: Workplace) -> Runnable[Any, Any]:
     def waited(state: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(awaited(state), _loop()).result()
 
-    return RunnableLambda(waited, awaited, name=node.__name__)
+    return RunnableLambda(waited, awaited, name=name)
 
 
 @functools.cache

@@ -71,7 +71,7 @@ class CycleInput(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     project: str = Field(
-        "",
+        default="",
         description="Name of the server's project; with `inline`, the name memory is kept under.",
     )
     agents: list[str] = Field(
@@ -111,7 +111,7 @@ class Learnable(Request, Ingested):
     """What `compute_metrics` reads."""
 
 
-class Measures(TypedDict, total=False):
+class Measures(TypedDict):
     """What the runs of one agent say; its size does not grow with their number."""
 
     metrics: Json
@@ -247,7 +247,7 @@ class ReviewAnswer(BaseModel):
     only: list[str] = Field(
         default_factory=list, description="Agents the approval is limited to; none named means all."
     )
-    comment: str = Field("", description="Why; kept in the journal.")
+    comment: str = Field(default="", description="Why; kept in the journal.")
 
 
 class Reviewed(TypedDict):

@@ -22,7 +22,7 @@ from tracetune.nodes.showing import choose_feedback, choose_runs
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.project import Parameter
 from tracetune.traces.metrics import compute_metrics as metrics_of
-from tracetune.traces.patterns import Pattern, mine_patterns
+from tracetune.traces.patterns import mine_patterns
 from tracetune.traces.reward import RewardRefs, RewardSpec
 from tracetune.traces.tables import TraceTables
 
@@ -46,41 +46,23 @@ async def compute_metrics(state: Learnable, place: Workplace) -> Measured:
 
 
 def measure(found: Evidence, subject: Mapping[str, Any], reward: RewardSpec) -> Measures:
-    """The figures of one agent; for one that is skipped, only its metrics and patterns."""
+    """What one agent's runs say of it, its prompts and its config."""
     refs = {found.agent: RewardRefs(**subject["refs"])} if subject["refs"] else None
     with TraceTables(found.traces) as tables:
         [metrics] = metrics_of(tables, reward=reward, refs=refs)
         patterns = mine_patterns(tables)[:PATTERNS_KEPT]
-    measures = Measures(
-        metrics=asdict(metrics),
-        patterns=[asdict(pattern) for pattern in patterns],
-        blames=[],
-        proposals=[],
-        runs=[],
-        feedback=[],
-    )
-    if not subject["skip"]:
-        measures |= _clues(found, subject, patterns, reward, metrics.refs)
-    return measures
-
-
-def _clues(
-    found: Evidence,
-    subject: Mapping[str, Any],
-    patterns: list[Pattern],
-    reward: RewardSpec,
-    refs: RewardRefs,
-) -> Measures:
     prompts = [
         {"name": name, "prompt": subject["prompts"][name]} | subject["prompt_specs"].get(name, {})
         for name in updatable(subject)
     ]
     parameters = {n: Parameter.model_validate(p) for n, p in subject["parameters"].items()}
     blames = rank_prompts(found.traces, prompts, patterns=patterns)
-    proposals = tune_config(found.traces, subject["config"], parameters, reward, refs)
-    return {
-        "blames": [asdict(blame) for blame in blames],
-        "proposals": [asdict(proposal) for proposal in proposals],
-        "runs": choose_runs(found.traces, patterns),
-        "feedback": choose_feedback(found.traces),
-    }
+    proposals = tune_config(found.traces, subject["config"], parameters, reward, metrics.refs)
+    return Measures(
+        metrics=asdict(metrics),
+        patterns=[asdict(pattern) for pattern in patterns],
+        blames=[asdict(blame) for blame in blames],
+        proposals=[asdict(proposal) for proposal in proposals],
+        runs=choose_runs(found.traces, patterns),
+        feedback=choose_feedback(found.traces),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from tracetune.graph.state import AgentResult, Change, CycleState
@@ -33,7 +34,7 @@ async def report(state: CycleState) -> Json:
 def agent_result(agent: str, state: CycleState) -> AgentResult:
     """What became of one agent."""
     subject = state["subjects"][agent]
-    measures = state.get("measured", {}).get(agent, {})
+    measures: Mapping[str, Any] = state.get("measured", {}).get(agent, {})
     result = AgentResult(
         agent=agent,
         outcome="no change",

@@ -15,7 +15,9 @@ def render(stem: str, **inputs: str) -> str:
     Raises:
         ValueError: An input is missing, or one is given that the prompt does not take.
     """
-    template = Template(resources.files(__package__).joinpath(f"{stem}.md").read_text("utf-8"))
+    template = Template(
+        resources.files("tracetune.prompts").joinpath(f"{stem}.md").read_text("utf-8")
+    )
     if (takes := set(template.get_identifiers())) != inputs.keys():
         raise ValueError(f"{stem}.md takes {sorted(takes)}, but got {sorted(inputs)}.")
     return template.substitute(inputs)

@@ -9,14 +9,15 @@ from langgraph.store.sqlite import AsyncSqliteStore
 from langgraph.types import Command
 
 from tracetune.graph.build import build_graph
+from tracetune.graph.context import Settings
 from tracetune.graph.state import CycleReport
 from tracetune.stores.backends import open_store
 from tracetune.stores.memory import ProceduralMemory
 
 
-async def run(store: Any, project: Path, context: dict[str, Any] | None = None, **kwargs: Any):
+async def run(store: Any, project: Path, **kwargs: Any) -> CycleReport:
     graph = build_graph(store=store, project=project, **kwargs)
-    return CycleReport.model_validate(await graph.ainvoke({}, context=context))
+    return CycleReport.model_validate(await graph.ainvoke({}))
 
 
 async def test_airline_on_rules_releases_once(airline: Path) -> None:
@@ -125,13 +126,13 @@ async def test_review_stops_and_goes_on(airline: Path) -> None:
     async with open_store("sqlite:///memory.db", base=airline) as store:
         graph = build_graph(store=store, project=airline, checkpointer=InMemorySaver())
         config: Any = {"configurable": {"thread_id": "1"}}
-        stopped = await graph.ainvoke({}, config, context={"review": True})
+        stopped = await graph.ainvoke({}, config, context=Settings(review=True))
         [waiting] = stopped["__interrupt__"]
         assert waiting.value["question"] == "Release airline?"
         memory = ProceduralMemory(store, "airline").agent("airline")
         assert await memory.areleases() == []
         answer = {"approve": False, "comment": "too short"}
-        done = await graph.ainvoke(Command(resume=answer), config, context={"review": True})
+        done = await graph.ainvoke(Command(resume=answer), config, context=Settings(review=True))
         [result] = CycleReport.model_validate(done).results
         assert result.outcome == "rejected"
         assert "too short" in result.detail
@@ -144,8 +145,8 @@ async def test_two_cycles_on_one_thread_do_not_mix(airline: Path) -> None:
     async with open_store("memory://") as store:
         graph = build_graph(store=store, project=airline, checkpointer=InMemorySaver())
         config: Any = {"configurable": {"thread_id": "1"}}
-        first = await graph.ainvoke({}, config, context={"relearn": True})
-        second = await graph.ainvoke({}, config, context={"relearn": True})
+        first = await graph.ainvoke({}, config, context=Settings(relearn=True))
+        second = await graph.ainvoke({}, config, context=Settings(relearn=True))
     assert len(second["fallbacks"]) == len(first["fallbacks"])
     assert second["status"] == "no change"
 

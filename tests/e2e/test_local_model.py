@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tracetune.graph.build import build_graph
+from tracetune.graph.context import Settings
 from tracetune.graph.state import CycleReport
 from tracetune.traces.model import ToolCall, Trace
 
@@ -50,7 +51,7 @@ async def test_a_small_model_never_stops_a_cycle(
     agent = {"prompts": {"main": "You answer at the desk."}, "config": {"max_steps": 40}}
     got = await build_graph().ainvoke(
         {"inline": {"desk": agent}, "traces": runs()},
-        context={"model": "openai:smollm2", "call_timeout_s": 45},
+        context=Settings(model="openai:smollm2", call_timeout_s=45),
     )
     report = CycleReport.model_validate(got)
     assert report.status in ("released", "no change")
@@ -72,7 +73,7 @@ async def test_a_model_that_is_gone_is_reported_branch_by_branch(
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     agent = {"prompts": {"main": "You answer at the desk."}, "config": {"max_steps": 40}}
     got = await build_graph().ainvoke(
-        {"inline": {"desk": agent}, "traces": runs()}, context={"model": "openai:smollm2"}
+        {"inline": {"desk": agent}, "traces": runs()}, context=Settings(model="openai:smollm2")
     )
     report = CycleReport.model_validate(got)
     assert report.status == "released"

@@ -87,10 +87,11 @@ async def _schemas_have_names_defaults_and_descriptions(client: LangGraphClient)
 
 async def _wrong_requests_are_refused_in_one_line(client: LangGraphClient) -> None:
     thread = await client.threads.create()
-    for request, expected in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"agents": ["nobody"]}, "nobody"),
         ({"project": "other"}, "project must be 'airline' here, but got 'other'."),
-    ):
+    ]
+    for request, expected in wrong:
         got: Any = await client.runs.wait(
             thread["thread_id"], "tracetune", input=request, raise_error=False
         )
