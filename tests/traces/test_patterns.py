@@ -42,7 +42,7 @@ def test_the_loop_of_a_real_agent_is_on_top(airline: list[Trace]) -> None:
     assert (top.kind, top.subject) == ("loop", ("transfer_to_human_agents",))
     assert (top.support, top.success_with, top.success_without) == (4, 0.0, 19 / 46)
     assert (top.long_with, top.long_without) == (1.0, 4 / 46)
-    length = reference.fisher_exact([[4, 0], [4, 42]])[1]
+    length: Any = reference.fisher_exact([[4, 0], [4, 42]])[1]
     assert top.p_value == pytest.approx(2 * length)
 
 
