@@ -30,8 +30,8 @@ from tracetune.graph.state import (
     CycleReport,
     CycleState,
     Evidenced,
+    Ingested,
     Judgeable,
-    Learnable,
     PromptTask,
     Reviewable,
     Shippable,
@@ -68,6 +68,7 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     project: Path | str | None = None,
     model: BaseChatModel | None = None,
+    settings: Settings | None = None,
 ) -> Cycle:
     """Return the compiled machine; `invoke` and `ainvoke` take a `CycleInput` as a dict.
 
@@ -77,8 +78,9 @@ def build_graph(
         checkpointer: Needed for `review`, and to resume a cycle.
         project: Project file or its folder; None where agents are carried inline.
         model: Goes before the settings' model name.
+        settings: For runs that bring no context of ours: inside a parent graph, say.
     """
-    place = Workplace(store, Path(project) if project is not None else None, model)
+    place = Workplace(store, Path(project) if project is not None else None, model, settings)
     return _machine(place).compile(checkpointer=checkpointer, name="tracetune")
 
 
@@ -88,7 +90,7 @@ def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:
     )
     add = functools.partial(_add, b, place)
     add("ingest_traces", ingest_traces, CycleInput)
-    add("compute_metrics", compute_metrics, Learnable)
+    add("compute_metrics", compute_metrics, Ingested)
     add("classify_prompts", classify_prompts, Evidenced, classify_failed, "classify_by_rules")
     add("classify_by_rules", classify_by_rules, Evidenced)
     add("generate_update", generate_update, PromptTask, update_failed, "update_by_rules")

@@ -16,10 +16,10 @@ from tracetune.graph.state import (
     Judged,
     PromptTask,
 )
-from tracetune.nodes.classify_prompts import learning
-from tracetune.nodes.models import CallError, branch_name, describe
+from tracetune.nodes.models import Branch, CallError
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.review import survivors
+from tracetune.nodes.subjects import learning
 
 __all__ = [
     "after_compute_metrics",
@@ -68,28 +68,31 @@ def after_validate_candidates(state: Judged) -> Literal["review", "report"]:
 
 def classify_failed(state: Evidenced, error: NodeError) -> Command[Literal["classify_by_rules"]]:
     """Let the rules choose."""
-    return _fall_back(error, "classify_prompts", "classify_by_rules", "classify_by_rules")
+    return _fall_back(error, Branch("classify_prompts"), "classify_by_rules", "classify_by_rules")
 
 
 def update_failed(task: PromptTask, error: NodeError) -> Command[Literal["update_by_rules"]]:
     """Let the rules write this prompt's update; the other branches keep what they have."""
     choice = task["choice"]
-    branch = branch_name("generate_update", choice["agent"], choice["prompt"])
+    branch = Branch("generate_update", choice["agent"], choice["prompt"])
     return _fall_back(error, branch, "update_by_rules", Send("update_by_rules", task))
 
 
 def config_failed(task: ConfigTask, error: NodeError) -> Command[Literal["configure_by_rules"]]:
     """Let the rules tune this agent's config."""
-    branch = branch_name("optimize_config", task["agent"])
+    branch = Branch("optimize_config", task["agent"])
     return _fall_back(error, branch, "configure_by_rules", Send("configure_by_rules", task))
 
 
-def _fall_back(error: NodeError, branch: str, used: str, goto: str | Send) -> Command[Any]:
+def _fall_back(error: NodeError, branch: Branch, used: str, goto: str | Send) -> Command[Any]:
     failure = error.error
     if isinstance(failure, NoModelError):
         # Nothing failed: the cycle said at its beginning that it runs on rules alone.
         return Command(goto=goto)
-    attempts = failure.attempts if isinstance(failure, CallError) else 0
-    told = str(failure) if isinstance(failure, CallError) else describe(failure, 0)
-    fallback = Fallback(branch=branch, error=told, attempts=attempts, used=used)
+    told, attempts = f"tracetune itself failed ({type(failure).__name__})", 1
+    if isinstance(failure, CallError):
+        told, attempts = str(failure), failure.attempts
+    fallback = Fallback(
+        branch=str(branch), agent=branch.agent, error=told, attempts=attempts, used=used
+    )
     return Command(update={"fallbacks": [fallback]}, goto=goto)

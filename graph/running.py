@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -40,3 +41,8 @@ def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="tracetune", daemon=True).start()
     return loop
+
+
+if hasattr(os, "register_at_fork"):
+    # The loop's thread is not there in a forked child: it starts one of its own.
+    os.register_at_fork(after_in_child=_loop.cache_clear)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from typing import Annotated, Any, Literal
 
+from langgraph.channels import EphemeralValue
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
@@ -15,7 +16,9 @@ from tracetune.stores.project import Parameter, PromptSpec
 
 __all__ = [
     "AgentResult",
+    "Asked",
     "Branches",
+    "Candidate",
     "Candidates",
     "Change",
     "Choice",
@@ -31,18 +34,17 @@ __all__ = [
     "InlineAgent",
     "Judgeable",
     "Judged",
-    "Learnable",
     "Measured",
     "Measures",
     "ModelCall",
     "PromptTask",
     "Proposed",
-    "Request",
     "ReviewAnswer",
     "Reviewable",
     "Reviewed",
     "Shippable",
     "Shipped",
+    "Subject",
 ]
 
 Json = dict[str, Any]
@@ -86,29 +88,57 @@ class CycleInput(BaseModel):
     )
 
 
-class Request(TypedDict, total=False):
-    """The input as the later nodes see it; written by the caller."""
+class Asked(TypedDict, total=False):
+    """The input, written by the caller; gone once `ingest_traces` has read it.
 
-    project: str
-    agents: list[str]
-    inline: Json
-    traces: list[Json]
+    Were it kept, what one cycle of a thread leaves out would be what an earlier one had asked for.
+    """
+
+    project: Annotated[str, EphemeralValue]
+    agents: Annotated[list[str], EphemeralValue]
+    inline: Annotated[Json, EphemeralValue]
+    traces: Annotated[list[Json], EphemeralValue]
+
+
+class Subject(TypedDict):
+    """One agent as the cycle found it."""
+
+    agent: str
+    prompts: dict[str, str]
+    config: Json
+    prompt_specs: dict[str, Json]
+    parameters: dict[str, Json]
+    guidelines: list[Json]
+    """Those of the head; what stands in the prompts is what counts."""
+    refs: Json
+    """What the head's reward was measured against; empty when nothing was yet."""
+    base: str | None
+    """Id of the release in force; None for an agent that is skipped before anything is kept."""
+    in_files: bool
+    tools: list[str]
+    traces: int
+    set_aside: int
+    digest: str
+    """Stands for the content of the traces."""
+    learner: str
+    """The model that decides, or `rules`."""
+    skip: str
+    """Why the cycle learns nothing for it; empty when it does."""
+    detail: str
 
 
 class Ingested(TypedDict):
     """Written by `ingest_traces`."""
 
+    request: Json
+    """The whole input, to read the traces again where a cycle resumes in another process."""
     project_name: str
     settings: Json
     """The settings in force: what the run asked for, over the project's, over the defaults."""
-    subjects: dict[str, Json]
-    """Agent -> its bundle in force, specs, guidelines, trace count and digest (`Subject`)."""
+    subjects: dict[str, Subject]
+    """By agent, in the project's order."""
     notes: Annotated[list[str], operator.add]
     """What a reader of the report should know, in the order it was noticed."""
-
-
-class Learnable(Request, Ingested):
-    """What `compute_metrics` reads."""
 
 
 class Measures(TypedDict):
@@ -155,7 +185,7 @@ class PromptTask(TypedDict):
 
     choice: Choice
     settings: Json
-    subject: Json
+    subject: Subject
     measures: Measures
 
 
@@ -164,7 +194,7 @@ class ConfigTask(TypedDict):
 
     agent: str
     settings: Json
-    subject: Json
+    subject: Subject
     measures: Measures
 
 
@@ -189,6 +219,8 @@ class Fallback(TypedDict):
     """One branch whose LLM call failed."""
 
     branch: str
+    agent: str
+    """The agent it worked for; empty for a branch that works for all."""
     error: str
     """What failed, without anything the model or the provider said."""
     attempts: int
@@ -200,6 +232,8 @@ class ModelCall(TypedDict):
     """One call of the model that answered."""
 
     branch: str
+    agent: str
+    """As in `Fallback`."""
     model: str
     tokens_in: int | None
     tokens_out: int | None
@@ -214,11 +248,22 @@ class Branches(TypedDict):
     calls: Annotated[list[ModelCall], operator.add]
 
 
+class Candidate(TypedDict):
+    """One agent's bundle as it would be released."""
+
+    prompts: dict[str, str]
+    config: Json
+    guidelines: list[Json]
+    changes: list[Json]
+    """Each a `Change`."""
+    dropped: list[str]
+
+
 class Proposed(TypedDict):
     """Written by `assemble_candidates`."""
 
-    candidates: dict[str, Json]
-    """Agent -> {prompts, config, guidelines, changes, dropped, origin}, only where one changed."""
+    candidates: dict[str, Candidate]
+    """By agent, for all that were not skipped; `changes` is empty where nothing would change."""
 
 
 class Judged(TypedDict):
@@ -232,7 +277,7 @@ class Candidates(Ingested, Branches):
     """What `assemble_candidates` reads."""
 
 
-class Judgeable(Request, Ingested, Measured, Proposed):
+class Judgeable(Ingested, Measured, Proposed):
     """What `validate_candidates` reads."""
 
 
@@ -242,6 +287,8 @@ class Reviewable(Ingested, Proposed, Judged):
 
 class ReviewAnswer(BaseModel):
     """A person's answer to the review."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     approve: bool = Field(description="Release what is shown.")
     only: list[str] = Field(
@@ -308,7 +355,7 @@ class AgentResult(BaseModel):
     """Release the candidate was built on."""
     release: str | None = None
     files: list[str] = []
-    """YAML files written."""
+    """YAML files written, relative to the project's folder."""
 
 
 class CycleReport(BaseModel):
@@ -324,7 +371,7 @@ class CycleReport(BaseModel):
 
 
 class CycleState(
-    Request, Ingested, Measured, Classified, Branches, Proposed, Judged, Reviewed, Shipped
+    Asked, Ingested, Measured, Classified, Branches, Proposed, Judged, Reviewed, Shipped
 ):
     """All that flows through the graph, in the order it is written."""
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from tracetune.graph.state import Candidates, Change, Draft, Proposed
+from tracetune.graph.state import Candidate, Candidates, Change, Draft, Proposed, Subject
+from tracetune.nodes.generate_update import current_guidelines
 from tracetune.nodes.guidelines import with_section
 from tracetune.nodes.workplace import progress
 
 __all__ = ["assemble", "assemble_candidates"]
-
-Json = dict[str, Any]
 
 
 async def assemble_candidates(state: Candidates) -> Proposed:
@@ -26,14 +25,13 @@ async def assemble_candidates(state: Candidates) -> Proposed:
     return {"candidates": candidates}
 
 
-def assemble(subject: Mapping[str, Any], drafts: Sequence[Draft]) -> Json:
-    """The agent's bundle with its drafts applied: {prompts, config, guidelines, changes, dropped}.
+def assemble(subject: Subject, drafts: Sequence[Draft]) -> Candidate:
+    """The agent's bundle with its drafts applied.
 
     What no draft names stays byte for byte as it was; `changes` is empty when nothing differs.
     """
     prompts, config = dict(subject["prompts"]), dict(subject["config"])
-    guidelines: dict[str, list[Json]] = {name: [] for name in prompts}
-    guidelines |= _by_prompt(subject["guidelines"])
+    guidelines = {name: current_guidelines(subject, name) for name in prompts}
     changes: list[Change] = []
     # Sorted, because branches end in any order: the same drafts must make the same release.
     for draft in sorted(drafts, key=lambda d: (d["kind"], d["name"])):
@@ -49,20 +47,13 @@ def assemble(subject: Mapping[str, Any], drafts: Sequence[Draft]) -> Json:
             name, before, after = proposal["parameter"], proposal["before"], proposal["after"]
             config[name] = after
             changes.append(_change(draft, name, before, after, [proposal["why"]]))
-    return {
-        "prompts": prompts,
-        "config": config,
-        "guidelines": [g for name in prompts for g in guidelines[name]],
-        "changes": [change.model_dump() for change in changes],
-        "dropped": [text for draft in drafts for text in draft["dropped"]],
-    }
-
-
-def _by_prompt(guidelines: Sequence[Json]) -> dict[str, list[Json]]:
-    found: dict[str, list[Json]] = {}
-    for line in guidelines:
-        found.setdefault(line["prompt"], []).append(line)
-    return found
+    return Candidate(
+        prompts=prompts,
+        config=config,
+        guidelines=[g for name in prompts for g in guidelines[name]],
+        changes=[change.model_dump() for change in changes],
+        dropped=[text for draft in drafts for text in draft["dropped"]],
+    )
 
 
 def _change(draft: Draft, name: str, before: Any, after: Any, why: list[str]) -> Change:

@@ -1,15 +1,15 @@
-"""checkpoint_versions: commit what was approved as releases, and write their YAML."""
+"""checkpoint_versions: commit what survived as releases, and write their YAML."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, Literal
 
-from tracetune.errors import StoreError, TraceTuneError
-from tracetune.graph.state import Shippable, Shipped
-from tracetune.nodes.models import RULES_ONLY, is_branch_of
+from tracetune.errors import TraceTuneError
+from tracetune.graph.state import Candidate, Shippable, Shipped
+from tracetune.nodes.models import RULES_ONLY
 from tracetune.nodes.review import survivors
+from tracetune.nodes.subjects import BY
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.memory import AgentMemory
 from tracetune.stores.project import Project, write_bundle
@@ -19,7 +19,8 @@ __all__ = ["checkpoint_versions"]
 
 Json = dict[str, Any]
 
-BY = "tracetune"
+REVIEWER = "review"
+"""Who acted, in the journal, when a person answered the review."""
 
 
 async def checkpoint_versions(state: Shippable, place: Workplace) -> Shipped:
@@ -31,38 +32,50 @@ async def checkpoint_versions(state: Shippable, place: Workplace) -> Shipped:
     project = await place.load_project()
     releases: dict[str, Json] = {}
     for agent in survivors(state["verdicts"]):
+        shipped: Json = {"id": None, "parent": None, "files": [], "error": ""}
+        releases[agent] = shipped
         try:
-            release = await _commit(memory.agent(agent), agent, state)
-        except StoreError as error:
-            releases[agent] = {"id": None, "files": [], "error": str(error)}
-            continue
-        approved = agent in state["approved"]
-        releases[agent] = {"id": release.id, "parent": release.parent, "files": [], "error": ""}
-        if approved and project is not None and agent in project.agents:
-            releases[agent] |= await _write(project, agent, release)
-        verb = "released" if approved else "rejected"
-        progress("checkpoint_versions", f"{agent}: {verb} {release.id}")
+            release = await _keep(memory.agent(agent), agent, state)
+            shipped |= {"id": release.id, "parent": release.parent}
+            if agent not in state["approved"]:
+                await memory.agent(agent).areject(release.id, by=REVIEWER, why=state["comment"])
+                continue
+            if project is not None and state["subjects"][agent]["in_files"]:
+                shipped["files"] = await _write(project, agent, release)
+        except TraceTuneError as error:
+            done = f"Release {shipped['id']} is kept, but what comes after it failed: "
+            shipped["error"] = f"{done if shipped['id'] else ''}{error}"
+        else:
+            progress("checkpoint_versions", f"{agent}: released {release.id}")
     return {"releases": releases}
 
 
-async def _commit(memory: AgentMemory, agent: str, state: Shippable) -> Release:
-    subject, candidate = state["subjects"][agent], state["candidates"][agent]
-    base = subject["base"]
-    if subject["import"]:
-        base = (await _import(memory, subject)).id
-    calls = [call for call in state["calls"] if is_branch_of(call["branch"], agent)]
+async def _keep(memory: AgentMemory, agent: str, state: Shippable) -> Release:
+    """Commit the candidate; or return the release of it that a cycle cut short has left."""
+    base, candidate = state["subjects"][agent]["base"], state["candidates"][agent]
+    approved, lesson = agent in state["approved"], _lesson(agent, state)
+    for release in await memory.areleases():
+        same = (release.prompts, release.config) == (candidate["prompts"], candidate["config"])
+        if same and release.parent == base and release.evidence == lesson:
+            return await memory.apromote(release.id, by=BY) if approved else release
+    return await _commit(memory, agent, state, lesson)
+
+
+async def _commit(memory: AgentMemory, agent: str, state: Shippable, lesson: Json) -> Release:
+    candidate = state["candidates"][agent]
+    calls = [call for call in state["calls"] if call["agent"] in ("", agent)]
     approved = agent in state["approved"]
     why = [sentence for change in candidate["changes"] for sentence in change["why"]]
     if approved and state["comment"]:
         why.append(f"Approved in review: {state['comment']}")
-    release = await memory.acommit(
+    return await memory.acommit(
         prompts=candidate["prompts"],
         config=candidate["config"],
-        base=base,
+        base=state["subjects"][agent]["base"],
         why=why,
         origin=_origin(candidate),
-        guidelines=[Guideline(**line) for line in candidate["guidelines"]],
-        evidence=_lesson(agent, state),
+        guidelines=[Guideline.from_dict(line) for line in candidate["guidelines"]],
+        evidence=lesson,
         metrics=state["measured"][agent]["metrics"],
         verdict={k: v for k, v in state["verdicts"][agent].items() if k != "survives"},
         model=calls[0]["model"] if calls else None,
@@ -71,49 +84,28 @@ async def _commit(memory: AgentMemory, agent: str, state: Shippable) -> Release:
         promote=approved,
         by=BY,
     )
-    if not approved:
-        await memory.areject(release.id, by="review", why=state["comment"])
-    return release
 
 
-async def _import(memory: AgentMemory, subject: Mapping[str, Any]) -> Release:
-    why = "as first seen" if subject["import"] == "import" else "the files were edited by hand"
-    return await memory.acommit(
-        prompts=subject["prompts"],
-        config=subject["config"],
-        base=subject["base"],
-        why=[why],
-        origin=subject["import"],
-        guidelines=[Guideline(**line) for line in subject["guidelines"]],
-        promote=True,
-        by=BY,
-    )
-
-
-def _origin(candidate: Mapping[str, Any]) -> Literal["llm", "rules"]:
+def _origin(candidate: Candidate) -> Literal["llm", "rules"]:
     origins = {change["origin"] for change in candidate["changes"]}
     return "llm" if "llm" in origins else "rules"
 
 
 def _lesson(agent: str, state: Shippable) -> Json:
     """What the release was learned from, so that the same lesson is not learned twice."""
-    fell_back = any(is_branch_of(fallback["branch"], agent) for fallback in state["fallbacks"])
-    patterns = state["measured"][agent]["patterns"]
+    fell_back = any(fallback["agent"] in ("", agent) for fallback in state["fallbacks"])
+    subject, patterns = state["subjects"][agent], state["measured"][agent]["patterns"]
     return {
-        "digest": state["subjects"][agent]["digest"],
+        "digest": subject["digest"],
         # A lesson cut short by a failing model may be learned again when it answers.
-        "learned_with": RULES_ONLY if fell_back else state["subjects"][agent]["learner"],
-        "traces": state["subjects"][agent]["traces"],
+        "learned_with": RULES_ONLY if fell_back else subject["learner"],
+        "traces": subject["traces"],
         "patterns": [p["id"] for p in patterns],
         "failing": sorted({i for p in patterns for i in p["failing_ids"]}),
     }
 
 
-async def _write(project: Project, agent: str, release: Release) -> Json:
+async def _write(project: Project, agent: str, release: Release) -> list[str]:
     folder = project.root / ".tracetune" / "releases" / release.id
-    spec = project.agents[agent]
-    try:
-        files = await asyncio.to_thread(write_bundle, spec, release.bundle, folder)
-    except TraceTuneError as error:
-        return {"error": f"Release {release.id} is in force, but its YAML is missing: {error}"}
-    return {"files": [str(path) for path in files]}
+    files = await asyncio.to_thread(write_bundle, project.agents[agent], release.bundle, folder)
+    return [str(path.relative_to(project.root)) for path in files]

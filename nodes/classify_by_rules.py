@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracetune.graph.state import Choice, Classified, Evidenced
-from tracetune.nodes.classify_prompts import learning
+from tracetune.nodes.subjects import learning
 from tracetune.nodes.workplace import progress
 from tracetune.traces.model import Trace
 from tracetune.traces.patterns import Pattern, mine_patterns

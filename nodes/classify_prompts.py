@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 from pydantic import BaseModel, Field
 
-from tracetune.graph.state import Choice, Evidenced, Measures
-from tracetune.nodes.models import ask
+from tracetune.graph.state import Choice, Evidenced, Measures, Subject
+from tracetune.nodes.models import Branch, ask
 from tracetune.nodes.showing import shorten, show_metrics, show_patterns
+from tracetune.nodes.subjects import learning, updatable
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.prompts.loader import fence, render
 
-__all__ = ["Classification", "PromptToUpdate", "classify_prompts", "known_choices", "updatable"]
+__all__ = ["Classification", "PromptToUpdate", "classify_prompts", "known_choices"]
 
 Json = dict[str, Any]
 
@@ -45,30 +47,15 @@ async def classify_prompts(state: Evidenced, place: Workplace) -> Json:
         model,
         Classification,
         render("classify_prompts", agents="\n".join(shown)),
-        branch="classify_prompts",
+        branch=Branch("classify_prompts"),
         timeout_s=settings["call_timeout_s"],
     )
     chosen, notes = known_choices(answer, learning(state["subjects"]))
     return {"chosen": chosen, "notes": notes, "calls": [call]}
 
 
-def learning(subjects: Mapping[str, Json]) -> dict[str, Json]:
-    """The agents this cycle learns for: those not skipped."""
-    return {agent: subject for agent, subject in subjects.items() if not subject["skip"]}
-
-
-def updatable(subject: Mapping[str, Any]) -> list[str]:
-    """Names of the agent's prompts that may be updated: all but those whose owner said never."""
-    specs = subject["prompt_specs"]
-    return [
-        name
-        for name in subject["prompts"]
-        if specs.get(name, {}).get("when_to_update", "").strip().casefold().rstrip(".") != "never"
-    ]
-
-
 def known_choices(
-    answer: Classification, subjects: Mapping[str, Json]
+    answer: Classification, subjects: Mapping[str, Subject]
 ) -> tuple[list[Choice], list[str]]:
     """The model's choices that exist and may be updated, each once, and notes on the others."""
     chosen: dict[tuple[str, str], Choice] = {}
@@ -86,7 +73,7 @@ def known_choices(
     return list(chosen.values()), notes
 
 
-def _show_agent(agent: str, subject: Mapping[str, Any], measures: Measures) -> str:
+def _show_agent(agent: str, subject: Subject, measures: Measures) -> str:
     specs = subject["prompt_specs"]
     prompts = []
     for name in updatable(subject):
@@ -107,4 +94,4 @@ def _show_agent(agent: str, subject: Mapping[str, Any], measures: Measures) -> s
         *(f"feedback: {text}" for text in measures["feedback"]),
     ]
     evidence = fence("evidence", "\n".join(told))
-    return f'<agent name="{agent}">\n' + "\n".join([*prompts, evidence]) + "\n</agent>"
+    return "\n".join([f"<agent name={quoteattr(agent)}>", *prompts, evidence, "</agent>"])

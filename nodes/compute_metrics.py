@@ -7,18 +7,15 @@ only figures, and what a model is shown does not grow with the number of traces.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from tracetune.graph.context import Settings
-from tracetune.graph.state import Learnable, Measured, Measures
+from tracetune.graph.state import Ingested, Measured, Measures, Subject
 from tracetune.nodes.classify_by_rules import rank_prompts
-from tracetune.nodes.classify_prompts import updatable
 from tracetune.nodes.configure_by_rules import tune_config
 from tracetune.nodes.evidence import Evidence
-from tracetune.nodes.ingest_traces import evidence_of
 from tracetune.nodes.showing import choose_feedback, choose_runs
+from tracetune.nodes.subjects import updatable
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.project import Parameter
 from tracetune.traces.metrics import compute_metrics as metrics_of
@@ -28,14 +25,13 @@ from tracetune.traces.tables import TraceTables
 
 __all__ = ["compute_metrics"]
 
-Json = dict[str, Any]
-
 PATTERNS_KEPT = 20
 
 
-async def compute_metrics(state: Learnable, place: Workplace) -> Measured:
+async def compute_metrics(state: Ingested, place: Workplace) -> Measured:
     """Measure every agent that has traces."""
-    evidence = await evidence_of(dict(state), place)
+    digests = {agent: subject["digest"] for agent, subject in state["subjects"].items()}
+    evidence = await place.evidence(state["request"], digests)
     reward = Settings.model_validate(state["settings"]).reward
     measured: dict[str, Measures] = {}
     for agent, subject in state["subjects"].items():
@@ -45,7 +41,7 @@ async def compute_metrics(state: Learnable, place: Workplace) -> Measured:
     return {"measured": measured}
 
 
-def measure(found: Evidence, subject: Mapping[str, Any], reward: RewardSpec) -> Measures:
+def measure(found: Evidence, subject: Subject, reward: RewardSpec) -> Measures:
     """What one agent's runs say of it, its prompts and its config."""
     refs = {found.agent: RewardRefs(**subject["refs"])} if subject["refs"] else None
     with TraceTables(found.traces) as tables:

@@ -60,7 +60,7 @@ def tune_config(
 
 def _tune_limit(
     name: str,
-    before: int,
+    before: Any,
     parameter: Parameter,
     traces: Sequence[Trace],
     reward: RewardSpec,
@@ -69,6 +69,8 @@ def _tune_limit(
     def stay(why: str) -> ConfigProposal:
         return ConfigProposal(name, before, before, None, None, False, why)
 
+    if isinstance(before, bool) or not isinstance(before, int):
+        return stay(f"{name}: a step limit must be a whole number to be tuned, but is {before!r}.")
     won = [t.turns or 0 for t in traces if t.success]
     if len(won) < FEWEST_SUCCESSES:
         return stay(

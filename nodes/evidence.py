@@ -59,12 +59,12 @@ def gather(request: CycleInput, project: Project | None) -> dict[str, Evidence]:
 def _read(source: Sequence[str] | Iterable[object]) -> tuple[list[Trace], list[BadRecord]]:
     bad: list[BadRecord] = []
     traces: list[Trace] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for trace in read_traces(source, on_bad=bad.append):
-        if trace.id in seen:
+        if (trace.agent, trace.id) in seen:
             bad.append(BadRecord("", 0, f"a second trace with the id {trace.id!r}"))
             continue
-        seen.add(trace.id)
+        seen.add((trace.agent, trace.id))
         traces.append(trace)
     return traces, bad
 
@@ -85,8 +85,8 @@ def _gather_inline(request: CycleInput) -> dict[str, Evidence]:
         raise TraceError("traces must hold the runs of the inline agents, but is empty.")
     traces, bad = _read(request.traces)
     names = list(request.inline)
-    if len(names) == 1 and all(trace.agent != names[0] for trace in traces):
-        # One agent and runs that name another, or none: they can only be its own.
+    if len(names) == 1 and len({trace.agent for trace in traces}) == 1:
+        # One agent, and runs of one agent: they are its own, whatever they call it.
         return {names[0]: Evidence(names[0], _own(names[0], traces), tuple(bad))}
     return {
         name: Evidence(
@@ -104,22 +104,24 @@ def _own(agent: str, traces: Iterable[Trace]) -> tuple[Trace, ...]:
 
 
 class EvidenceShelf:
-    """The evidence of the latest cycles, by digest; bounded, safe under threads."""
+    """The evidence of the latest cycles, by its digests; bounded, safe under threads."""
 
     def __init__(self, size: int = 4) -> None:
         self._size = size
-        self._kept: OrderedDict[str, Mapping[str, Evidence]] = OrderedDict()
+        self._kept: OrderedDict[tuple[tuple[str, str], ...], Mapping[str, Evidence]]
+        self._kept = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, key: str, evidence: Mapping[str, Evidence]) -> None:
+    def put(self, digests: Mapping[str, str], evidence: Mapping[str, Evidence]) -> None:
         """Keep the evidence; the oldest goes when the shelf is full."""
+        key = tuple(digests.items())
         with self._lock:
             self._kept[key] = evidence
             self._kept.move_to_end(key)
             while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
 
-    def get(self, key: str) -> Mapping[str, Evidence] | None:
-        """The evidence kept under the key, if it still is."""
+    def get(self, digests: Mapping[str, str]) -> Mapping[str, Evidence] | None:
+        """The evidence with these digests, by agent, if it still is here."""
         with self._lock:
-            return self._kept.get(key)
+            return self._kept.get(tuple(digests.items()))

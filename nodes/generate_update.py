@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from tracetune.graph.state import Branches, Draft, PromptTask
-from tracetune.nodes.guards import check_prompt, check_sentence
+from tracetune.graph.state import Branches, Draft, PromptTask, Subject
+from tracetune.nodes.guards import check_prompt, check_sentence, check_text
 from tracetune.nodes.guidelines import MAX_GUIDELINE, guideline, read_section, with_section
-from tracetune.nodes.models import ask, branch_name, unusable
+from tracetune.nodes.models import Branch, ask, unusable
 from tracetune.nodes.showing import shorten, show_metrics, show_patterns
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.prompts.loader import fence, render
@@ -44,7 +44,7 @@ async def generate_update(task: PromptTask, place: Workplace) -> Branches:
     """Ask the model for guidelines; keep those that break no rule."""
     choice, subject, settings = task["choice"], task["subject"], task["settings"]
     model = await place.model(settings["model"])
-    branch = branch_name("generate_update", choice["agent"], choice["prompt"])
+    branch = Branch("generate_update", choice["agent"], choice["prompt"])
     progress("generate_update", f"{choice['agent']}/{choice['prompt']}, by the model")
     answer, call = await ask(
         model, Edits, _prompt(task), branch=branch, timeout_s=settings["call_timeout_s"]
@@ -77,11 +77,13 @@ def _prompt(task: PromptTask) -> str:
         evidence=fence("data", "\n".join(told)),
         runs="\n".join(measures["runs"]),
         most=str(MOST_NEW),
-        tools=", ".join(f"`{tool}`" for tool in subject["tools"]) or "none were seen",
+        tools=fence(
+            "data", ", ".join(f"`{tool}`" for tool in subject["tools"]) or "none were seen"
+        ),
     )
 
 
-def current_guidelines(subject: Mapping[str, Any], prompt: str) -> list[Json]:
+def current_guidelines(subject: Subject, prompt: str) -> list[Json]:
     """The guidelines in the prompt's section as it is, with what the head knows of each."""
     known = {g["id"]: g for g in subject["guidelines"] if g["prompt"] == prompt}
     fresh = [
@@ -91,7 +93,7 @@ def current_guidelines(subject: Mapping[str, Any], prompt: str) -> list[Json]:
 
 
 def take_edits(
-    edits: Edits, agent: str, prompt: str, subject: Mapping[str, Any], patterns: Sequence[Json]
+    edits: Edits, agent: str, prompt: str, subject: Subject, patterns: Sequence[Json]
 ) -> Draft:
     """The draft that the edits make: guidelines that break a rule are dropped with the reason."""
     before = subject["prompts"][prompt]
@@ -118,7 +120,7 @@ def take_edits(
             )
             continue
         kept.append(line)
-        why.append(shorten(" ".join(new.why.split()), MAX_GUIDELINE))
+        why.append(said(new.why))
     return Draft(
         agent=agent,
         kind="prompt",
@@ -129,6 +131,12 @@ def take_edits(
         why=why,
         dropped=dropped,
     )
+
+
+def said(why: str) -> str:
+    """A reason the model gave, on one line; not the words themselves where they break a rule."""
+    line = shorten(" ".join(why.split()), MAX_GUIDELINE)
+    return "The model's reason was not kept." if check_text(line) else line
 
 
 def evidence_row(pattern: Mapping[str, Any]) -> Json:

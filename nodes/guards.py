@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from tracetune.nodes.guidelines import budget
+from tracetune.nodes.guidelines import budget, is_clear
 
-__all__ = ["TemplateFormat", "Violation", "check_prompt", "check_sentence"]
+__all__ = ["TemplateFormat", "Violation", "check_prompt", "check_sentence", "check_text"]
 
 TemplateFormat = Literal["auto", "none", "f-string", "mustache", "jinja2"]
 
@@ -27,7 +27,17 @@ class Violation:
     """One rule that a proposed text breaks."""
 
     rule: Literal[
-        "empty", "budget", "variables", "template", "link", "secret", "tool", "braces", "length"
+        "empty",
+        "budget",
+        "variables",
+        "template",
+        "section",
+        "link",
+        "secret",
+        "tool",
+        "braces",
+        "length",
+        "characters",
     ]
     text: str
     """What was found and what was expected."""
@@ -54,6 +64,8 @@ def check_prompt(
         found.append(
             Violation("budget", f"{len(after)} characters, but at most {most} are allowed")
         )
+    if not is_clear(before):
+        found.append(Violation("section", "the tags of the managed section stand there unpaired"))
     found += _check_variables(before, after, template_format)
     for link in sorted(set(_LINK.findall(after)) - set(_LINK.findall(before))):
         found.append(Violation("link", f"a new link, {link[:60]!r}"))
@@ -97,15 +109,27 @@ def _variables(text: str, form: TemplateFormat) -> set[str]:
         raise ValueError(str(error)) from error
 
 
+def check_text(text: str) -> list[Violation]:
+    """Return every rule that a short text breaks wherever it comes to stand."""
+    found: list[Violation] = []
+    if link := _LINK.search(text):
+        found.append(Violation("link", f"a link, {link.group()[:60]!r}"))
+    if _SECRET.search(text):
+        found.append(Violation("secret", "something that looks like a credential"))
+    if not text.isprintable():
+        found.append(Violation("characters", "a character that does not print"))
+    return found
+
+
 def check_sentence(text: str, most: int) -> list[Violation]:
     """Return every rule that one guideline breaks on its own, whatever prompt it goes into."""
-    found: list[Violation] = []
+    found = check_text(text)
     if not text.strip():
         found.append(Violation("empty", "an empty guideline"))
     if len(text) > most:
         found.append(Violation("length", f"{len(text)} characters, but at most {most} are allowed"))
     if "{" in text or "}" in text:
         found.append(Violation("braces", "a brace, which a template would take for a variable"))
-    if "<" in text and "learned_guidelines" in text:
-        found.append(Violation("template", "a tag of the managed section"))
+    if "learned_guidelines" in text:
+        found.append(Violation("section", "a tag of the managed section"))
     return found

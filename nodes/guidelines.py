@@ -11,12 +11,21 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["MAX_GUIDELINE", "budget", "guideline", "outside", "read_section", "with_section"]
+__all__ = [
+    "MAX_GUIDELINE",
+    "budget",
+    "guideline",
+    "is_clear",
+    "outside",
+    "read_section",
+    "with_section",
+]
 
 MAX_GUIDELINE = 300
 """Characters a guideline may have."""
 
-_SECTION = re.compile(r"\n{0,2}<learned_guidelines>\n(.*?)</learned_guidelines>", re.DOTALL)
+_OPEN, _CLOSE = "<learned_guidelines>", "</learned_guidelines>"
+_SECTION = re.compile(rf"(?:\r?\n){{0,2}}{_OPEN}\r?\n(.*?){_CLOSE}", re.DOTALL)
 
 
 def guideline(prompt: str, text: str, origin: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,15 +44,21 @@ def guideline(prompt: str, text: str, origin: str, evidence: Mapping[str, Any]) 
 def read_section(text: str) -> list[str]:
     """The sentences of the managed section, in order; empty when there is no section."""
     found = _SECTION.search(text)
-    if not found:
+    if not found or not is_clear(text):
         return []
     lines = (line.strip() for line in found.group(1).splitlines())
     return [line.removeprefix("- ") for line in lines if line]
 
 
+def is_clear(text: str) -> bool:
+    """Whether the text holds one whole managed section or none, so that one can be kept in it."""
+    tags = text.count(_OPEN), text.count(_CLOSE)
+    return tags == (0, 0) or (tags == (1, 1) and _SECTION.search(text) is not None)
+
+
 def outside(text: str) -> str:
     """The prompt without its managed section."""
-    return _SECTION.sub("", text)
+    return _SECTION.sub("", text) if is_clear(text) else text
 
 
 def with_section(text: str, sentences: Sequence[str]) -> str:
@@ -53,7 +68,7 @@ def with_section(text: str, sentences: Sequence[str]) -> str:
         return body
     lines = "".join(f"- {sentence}\n" for sentence in sentences)
     # Before the last newlines, so that taking the section out again leaves what was there.
-    core = body.rstrip("\n")
+    core = body.rstrip("\r\n")
     section = f"\n\n<learned_guidelines>\n{lines}</learned_guidelines>"
     return core + section + body[len(core) :]
 

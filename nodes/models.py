@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from os import environ
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel
 
-from tracetune.errors import InputError, ModelError, NoModelError, ReplyError, TraceTuneError
+from tracetune.errors import ModelError, NoModelError, ReplyError, TraceTuneError
 from tracetune.graph.context import DEFAULT_MODEL
 from tracetune.graph.state import ModelCall
 
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RULES_ONLY",
+    "Branch",
     "CallError",
     "ask",
-    "branch_name",
     "describe",
-    "is_branch_of",
     "name_of",
     "resolve_model",
     "unusable",
@@ -81,11 +81,15 @@ def resolve_model(name: str) -> BaseChatModel:
         missing = getattr(error, "name", None) or f"its package ({_package(error)})"
         raise ModelError(f"model {name!r} needs {missing}, which is not installed.") from None
     except Exception as error:
-        if "Unsupported provider" in str(error):
+        # What the provider's package says may hold a key: it is read here and never shown.
+        told = str(error).casefold()
+        if "unsupported provider" in told:
             raise ModelError(
                 f"model must name a provider LangChain knows, but got {provider!r} in {name!r}."
             ) from None
-        raise NoModelError(f"No API key for {provider}: {_key_hint(provider)}") from None
+        if any(word in told for word in ("key", "credential", "token")):
+            raise NoModelError(f"No API key for {provider}: {_key_hint(provider)}") from None
+        raise ModelError(f"model {name!r} cannot be set up ({type(error).__name__}).") from None
 
 
 def _package(error: ImportError) -> str:
@@ -100,7 +104,7 @@ def _key_hint(provider: str) -> str:
 
 
 async def ask(
-    model: BaseChatModel, schema: type[Answer], prompt: str, *, branch: str, timeout_s: float
+    model: BaseChatModel, schema: type[Answer], prompt: str, *, branch: Branch, timeout_s: float
 ) -> tuple[Answer, ModelCall]:
     """Return the model's answer in the schema, and what the call cost.
 
@@ -114,11 +118,12 @@ async def ask(
             reply: Any = await structured.ainvoke(prompt)
         answer = _parsed(reply, schema)
     except Exception as error:
-        again = worth_retrying(error)
+        again = _may_go_otherwise(error)
         raise CallError(describe(error, timeout_s), _attempt(), again) from error
     usage = getattr(reply["raw"], "usage_metadata", None) or {}
     call = ModelCall(
-        branch=branch,
+        branch=str(branch),
+        agent=branch.agent,
         model=name_of(model),
         tokens_in=usage.get("input_tokens"),
         tokens_out=usage.get("output_tokens"),
@@ -152,22 +157,26 @@ def name_of(model: BaseChatModel) -> str:
     )
 
 
-def branch_name(node: str, agent: str, prompt: str = "") -> str:
-    """How a branch is called in the report: its node, the agent and the prompt it works on."""
-    return f"{node} {agent}/{prompt}" if prompt else f"{node} {agent}"
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One part of the cycle that calls the model."""
 
+    node: str
+    agent: str = ""
+    """Empty for a branch that works for all agents."""
+    prompt: str = ""
 
-def is_branch_of(branch: str, agent: str) -> bool:
-    """Whether the branch worked for the agent; a call that worked for all of them did."""
-    _, _, target = branch.partition(" ")
-    return not target or target.split("/")[0] == agent
+    def __str__(self) -> str:
+        return f"{self.node} {self.agent}/{self.prompt}".rstrip("/ ")
 
 
 def worth_retrying(error: BaseException) -> bool:
-    """Whether another try of the same call may help."""
-    if isinstance(error, CallError):
-        return error.again
-    if isinstance(error, InputError | NoModelError | NotImplementedError):
+    """Whether the graph should try a node again: only a call of the model may go otherwise."""
+    return isinstance(error, CallError) and error.again
+
+
+def _may_go_otherwise(error: BaseException) -> bool:
+    if isinstance(error, NotImplementedError):
         return False
     status = status_of(error)
     # Answers that do not fit are worth another try: models are not deterministic.

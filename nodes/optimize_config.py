@@ -9,11 +9,16 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from tracetune.graph.state import Branches, ConfigTask, Draft
-from tracetune.nodes.models import ask, branch_name, unusable
+from tracetune.nodes.generate_update import said
+from tracetune.nodes.guards import check_text
+from tracetune.nodes.models import Branch, ask, unusable
 from tracetune.nodes.showing import show_metrics, show_patterns
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.prompts.loader import fence, render
 from tracetune.stores.project import Parameter
+
+FACTOR = 4
+_WEIGHTS = ("success_weight", "latency_weight", "attempts_weight")
 
 __all__ = ["ConfigChange", "ConfigChanges", "check_changes", "optimize_config", "tunable"]
 
@@ -42,7 +47,7 @@ async def optimize_config(task: ConfigTask, place: Workplace) -> Branches:
     prompt = render(
         "optimize_config",
         agent=task["agent"],
-        reward=json.dumps(subject["reward"]),
+        reward=json.dumps({name: settings[name] for name in _WEIGHTS}),
         parameters="\n".join(_show(name, config[name], allowed[name]) for name in allowed),
         evidence=fence(
             "data",
@@ -52,7 +57,7 @@ async def optimize_config(task: ConfigTask, place: Workplace) -> Branches:
         ),
     )
     model = await place.model(settings["model"])
-    branch = branch_name("optimize_config", task["agent"])
+    branch = Branch("optimize_config", task["agent"])
     answer, call = await ask(
         model, ConfigChanges, prompt, branch=branch, timeout_s=settings["call_timeout_s"]
     )
@@ -75,15 +80,18 @@ async def optimize_config(task: ConfigTask, place: Workplace) -> Branches:
 def tunable(config: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Parameter]:
     """The values that may change, by name in the config's order.
 
-    A declared parameter may, unless it is frozen; an undeclared one only if it is a number or a
-    boolean: nobody said what else a text or a list may be.
+    A declared parameter may, unless it is frozen; an undeclared one only if it is a boolean, or a
+    number, and that to a quarter or four times of what it is: nobody said what else it may be.
     """
     allowed: dict[str, Parameter] = {}
     for name, value in config.items():
         if name in declared:
             parameter = Parameter.model_validate(declared[name])
-        elif isinstance(value, bool | int | float):
+        elif isinstance(value, bool):
             parameter = Parameter()
+        elif isinstance(value, int | float) and value:
+            low, high = sorted((value / FACTOR, value * FACTOR))
+            parameter = Parameter(min=low, max=high)
         else:
             continue
         if not parameter.frozen:
@@ -97,13 +105,16 @@ def check_changes(
     """Split the model's changes into config proposals and the reasons why others are dropped."""
     proposals: list[dict[str, Any]] = []
     dropped: list[str] = []
-    for change in answer.changes:
+    for change in {change.parameter: change for change in answer.changes}.values():
         if change.parameter not in allowed:
             dropped.append(f"config {change.parameter[:60]!r}: no parameter that may be tuned")
             continue
         before = config[change.parameter]
         after = _as_type(change.value, before)
-        if reason := allowed[change.parameter].violation(after, before):
+        reason = allowed[change.parameter].violation(after, before)
+        if isinstance(after, str) and (broken := check_text(after)):
+            reason = broken[0].text
+        if reason:
             dropped.append(f"config {change.parameter}: {reason}")
         elif after != before:
             proposals.append(
@@ -114,7 +125,7 @@ def check_changes(
                     "effect": None,
                     "interval": None,
                     "identified": False,
-                    "why": " ".join(change.why.split())[:300],
+                    "why": said(change.why),
                 }
             )
     return proposals, dropped

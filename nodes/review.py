@@ -18,7 +18,8 @@ async def review(state: Reviewable) -> Reviewed:
     """Let every surviving candidate through, or those that a person approves.
 
     The run stops here with `{"question", "candidates"}` and goes on when it is resumed with a
-    `ReviewAnswer`; an answer of another shape is refused and may be given again.
+    `ReviewAnswer`. An answer of another shape is refused, and one that names an agent that is not
+    under review is asked for again.
     """
     names = survivors(state["verdicts"])
     if not state["settings"]["review"]:
@@ -32,9 +33,13 @@ async def review(state: Reviewable) -> Reviewed:
         for name in names
     }
     question = f"Release {', '.join(names)}?"
-    given = interrupt({"question": question, "candidates": shown}, response_schema=ReviewAnswer)
-    answer = ReviewAnswer.model_validate(given)
-    wanted = answer.only or names
+    while True:
+        asked = {"question": question, "candidates": shown}
+        answer = ReviewAnswer.model_validate(interrupt(asked, response_schema=ReviewAnswer))
+        wanted = answer.only or names
+        if not (unknown := sorted(set(wanted) - set(names))):
+            break
+        question = f"No {unknown[0][:60]!r} is under review. Release {', '.join(names)}?"
     return {
         "approved": [name for name in names if answer.approve and name in wanted],
         "comment": answer.comment,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
-from tracetune.graph.state import Branches, Draft, PromptTask
+from tracetune.graph.state import Branches, Draft, PromptTask, Subject
 from tracetune.nodes.classify_by_rules import harmful
 from tracetune.nodes.generate_update import current_guidelines, evidence_row
-from tracetune.nodes.guards import check_prompt
-from tracetune.nodes.guidelines import guideline, with_section
+from tracetune.nodes.guards import check_prompt, check_sentence
+from tracetune.nodes.guidelines import MAX_GUIDELINE, guideline, with_section
 from tracetune.nodes.workplace import progress
 from tracetune.traces.patterns import Pattern
 
@@ -29,7 +28,7 @@ async def update_by_rules(task: PromptTask) -> Branches:
 
 
 def draft_from_patterns(
-    agent: str, prompt: str, subject: Mapping[str, Any], patterns: Sequence[Pattern]
+    agent: str, prompt: str, subject: Subject, patterns: Sequence[Pattern]
 ) -> Draft:
     """The prompt's guidelines with at most three more, each with its pattern as evidence."""
     before = subject["prompts"][prompt]
@@ -47,8 +46,13 @@ def draft_from_patterns(
         if line["id"] in said:
             continue
         after = with_section(before, [g["text"] for g in [*kept, line]])
-        if violations := check_prompt(before, after, template_format=form):
-            dropped.append(f"{prompt}: {text!r}: {violations[0].text} ({violations[0].rule})")
+        violations = check_sentence(line["text"], MAX_GUIDELINE) or check_prompt(
+            before, after, template_format=form, tools=subject["tools"]
+        )
+        if violations:
+            dropped.append(
+                f"{prompt}: a guideline with {violations[0].text} ({violations[0].rule})"
+            )
             continue
         said.add(line["id"])
         kept.append(line)
@@ -70,9 +74,7 @@ def sentence(pattern: Pattern) -> str | None:
 
     Using a tool at all, or being long, goes with harder tasks: avoiding it would cure nothing.
     """
-    if not pattern.subject:
-        return None
-    tool = pattern.subject[-1]
+    tool = pattern.subject[-1] if pattern.subject else ""
     if pattern.kind == "loop":
         return f"Do not call `{tool}` again with the same arguments: use what it already answered."
     if pattern.kind == "tool_error":

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tracetune.graph.state import Judgeable, Judged
+from tracetune.errors import InputError
+from tracetune.graph.state import Candidate, Judgeable, Judged, Subject
 from tracetune.nodes.configure_by_rules import replay_with_limit
-from tracetune.nodes.guards import check_prompt
-from tracetune.nodes.ingest_traces import evidence_of
+from tracetune.nodes.guards import check_prompt, check_sentence
+from tracetune.nodes.guidelines import MAX_GUIDELINE, read_section
+from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.workplace import Workplace, progress
-from tracetune.stores.project import Parameter
+from tracetune.stores.bundle import Bundle
 from tracetune.traces.compare import Verdict, compare_runs
 from tracetune.traces.model import Trace
 
@@ -23,7 +25,8 @@ Json = dict[str, Any]
 
 async def validate_candidates(state: Judgeable, place: Workplace) -> Judged:
     """Judge every candidate that changes something."""
-    evidence = await evidence_of(dict(state), place)
+    digests = {agent: subject["digest"] for agent, subject in state["subjects"].items()}
+    evidence = await place.evidence(state["request"], digests)
     verdicts: dict[str, Json] = {}
     for agent, candidate in state["candidates"].items():
         if not candidate["changes"]:
@@ -37,38 +40,44 @@ async def validate_candidates(state: Judgeable, place: Workplace) -> Judged:
     return {"verdicts": verdicts}
 
 
-def violations_of(candidate: Mapping[str, Any], subject: Mapping[str, Any]) -> list[str]:
+def violations_of(candidate: Candidate, subject: Subject) -> list[str]:
     """Every rule the candidate breaks, whoever proposed it; empty when it may be released."""
     found: list[str] = []
+    allowed = tunable(subject["config"], subject["parameters"])
     for change in candidate["changes"]:
-        name = change["name"]
+        name, before, after = change["name"], change["before"], change["after"]
         if change["kind"] == "prompt":
             form = subject["prompt_specs"].get(name, {}).get("template_format", "auto")
-            broken = check_prompt(change["before"], change["after"], template_format=form)
+            broken = check_prompt(before, after, template_format=form, tools=subject["tools"])
+            for line in set(read_section(after)) - set(read_section(before)):
+                broken += check_sentence(line, MAX_GUIDELINE)
             found += [f"prompt {name}: {v.text} ({v.rule})" for v in broken]
-        else:
-            parameter = Parameter.model_validate(subject["parameters"].get(name, {}))
-            if reason := parameter.violation(change["after"], change["before"]):
-                found.append(f"config {name}: {reason}")
+        elif name not in allowed:
+            found.append(f"config {name}: it may not be tuned")
+        elif reason := allowed[name].violation(after, before):
+            found.append(f"config {name}: {reason}")
+    try:
+        Bundle(candidate["prompts"], candidate["config"]).storable(subject["agent"])
+    except InputError as error:
+        found.append(str(error))
     return found
 
 
-def judge(
-    candidate: Mapping[str, Any], subject: Mapping[str, Any], traces: Sequence[Trace]
-) -> Verdict:
+def judge(candidate: Candidate, subject: Subject, traces: Sequence[Trace]) -> Verdict:
     """What the recorded runs say of the candidate against what is in force.
 
     A lower step limit can be replayed: up to it, every run went as it would have gone. Nothing
     recorded says how a prompt that never ran would do, so that a changed prompt has no evidence.
     """
     limits = [c["after"] for c in candidate["changes"] if _is_lower_limit(c, subject)]
-    if limits and len(limits) == len(candidate["changes"]):
-        replayed = [replay_with_limit(trace, min(limits)) for trace in traces]
-        return compare_runs(traces, replayed)
+    if limits:
+        verdict = compare_runs(traces, [replay_with_limit(t, min(limits)) for t in traces])
+        if verdict.decision == "worse" or len(limits) == len(candidate["changes"]):
+            return verdict
     return compare_runs(traces, [])
 
 
-def _is_lower_limit(change: Mapping[str, Any], subject: Mapping[str, Any]) -> bool:
+def _is_lower_limit(change: Mapping[str, Any], subject: Subject) -> bool:
     parameter = subject["parameters"].get(change["name"], {})
     limit = change["kind"] == "config" and parameter.get("step_limit", False)
     return bool(limit and change["after"] < change["before"])

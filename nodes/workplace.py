@@ -7,8 +7,9 @@ parent's. A served graph is built without a store and takes the one the server i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from langgraph.config import get_stream_writer
@@ -18,10 +19,12 @@ from langgraph.store.memory import InMemoryStore
 
 from tracetune.errors import InputError
 from tracetune.graph.context import Settings
-from tracetune.nodes.evidence import EvidenceShelf
+from tracetune.graph.state import CycleInput
+from tracetune.nodes.evidence import Evidence, EvidenceShelf, gather
 from tracetune.nodes.models import resolve_model
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.project import Project, find_project, load_project
+from tracetune.traces.tables import digest_of
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -37,11 +40,13 @@ class Workplace:
         store: BaseStore | None = None,
         project_path: Path | None = None,
         model: BaseChatModel | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self._store = store
         self._spare: BaseStore | None = None
         self._project_path = project_path
         self._model = model
+        self._settings = settings or Settings()
         self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]]
         self._models = WeakKeyDictionary()
         self.shelf = EvidenceShelf()
@@ -52,6 +57,35 @@ class Workplace:
         if store is None:
             self._spare = store = self._spare or InMemoryStore()
         return ProceduralMemory(store, project_name)
+
+    def settings(self) -> Settings:
+        """What this run asks for, over what the graph was built with.
+
+        Inside a parent graph the context is the parent's, and says nothing of ours.
+        """
+        given = get_runtime().context
+        if not isinstance(given, Settings):
+            return self._settings
+        return given.over({n: getattr(self._settings, n) for n in self._settings.model_fields_set})
+
+    async def evidence(
+        self, request: Mapping[str, Any], digests: Mapping[str, str]
+    ) -> Mapping[str, Evidence]:
+        """The evidence a cycle began with, read again where this process has not got it.
+
+        Raises:
+            InputError: It cannot be read any more, or has changed.
+        """
+        if (kept := self.shelf.get(digests)) is not None:
+            return kept
+        asked = CycleInput.model_validate(request)
+        project = None if asked.inline else await self.project(asked.project)
+        evidence = await asyncio.to_thread(gather, asked, project)
+        for agent, digest in digests.items():
+            if await asyncio.to_thread(digest_of, evidence[agent].traces) != digest:
+                raise InputError(f"The traces of {agent} have changed since this cycle began.")
+        self.shelf.put(digests, evidence)
+        return evidence
 
     @property
     def forgets(self) -> bool:

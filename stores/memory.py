@@ -12,10 +12,10 @@ from langgraph.store.base import BaseStore, Op, Result
 
 from tracetune.errors import InputError, NotFoundError
 from tracetune.stores.backends import describe, store_errors
-from tracetune.stores.plans import AgentPlans, Plan
+from tracetune.stores.plans import NO_HEAD, AgentPlans, Plan
 from tracetune.stores.release import Release
 
-__all__ = ["AgentMemory", "ProceduralMemory"]
+__all__ = ["NO_HEAD", "AgentMemory", "ProceduralMemory"]
 
 _NAME_LIMIT = 100
 

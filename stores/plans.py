@@ -30,7 +30,10 @@ from tracetune.stores.release import (
     new_release_id,
 )
 
-__all__ = ["AgentPlans", "Plan"]
+__all__ = ["NO_HEAD", "AgentPlans", "Plan"]
+
+NO_HEAD = ""
+"""As the base of a commit: there must be no release in force yet."""
 
 T = TypeVar("T")
 Plan: TypeAlias = Generator[list[Op], list[Result], T]
@@ -122,7 +125,8 @@ class AgentPlans:
         Args:
             prompts: All of them, no patch; as in the head when left out. So are
                 `config` and `guidelines`.
-            base: Id of the head it was built on; left out, it is built on whatever is head now.
+            base: Id of the head it was built on, or NO_HEAD where there must be none yet; left
+                out, it is built on whatever is head now.
             why: One sentence per change.
             promote: Put it in force in the same write.
             by: Who did it, for the journal.
@@ -134,7 +138,7 @@ class AgentPlans:
         """
         head = yield from self.head()
         parent = head.id if head else None
-        if base is not None and base != parent:
+        if base is not None and base != (parent or NO_HEAD):
             raise self._conflict(base, parent)
         bundle = self._bundle(head, prompts, config)
         now = datetime.now(UTC)
@@ -250,7 +254,7 @@ class AgentPlans:
 
     def _conflict(self, base: str, head: str | None) -> ConflictError:
         return ConflictError(
-            f"The commit for agent {self.agent!r} was built on {base},"
+            f"The commit for agent {self.agent!r} was built on {base or 'no release'},"
             f" but {head or 'no release'} is in force now: build it again on that.",
             base,
             head,

@@ -230,7 +230,7 @@ def test_a_report_shows_what_was_found_changed_and_kept() -> None:
         "a guideline with a link",
         "Too few. About 120 more runs would tell.",
         "20261121-110000-000-bbbbbb (built on 20261121-100000-000-aaaaaa)",
-        "out/ prompts.yaml",
+        "yaml      out/",
         "Two changes.",
     ):
         assert part in text, part
@@ -246,9 +246,13 @@ def test_a_report_on_rules_says_so_first_and_once() -> None:
 
 
 def test_a_report_tells_fallbacks_and_what_the_calls_cost() -> None:
-    call = ModelCall(branch="b", model="gemini", tokens_in=1200, tokens_out=30, seconds=1.5)
-    unknown = call | {"tokens_in": None}
-    fallback = Fallback(branch="policy", error="HTTP 500", attempts=3, used="update_by_rules")
+    call = ModelCall(
+        branch="b", agent="", model="gemini", tokens_in=1200, tokens_out=30, seconds=1.5
+    )
+    unknown: ModelCall = {**call, "tokens_in": None}
+    fallback = Fallback(
+        branch="policy", agent="a", error="HTTP 500", attempts=3, used="update_by_rules"
+    )
     text = shown(rendered(calls=[call, unknown], fallbacks=[fallback]))
     assert text.startswith("Model: gemini")
     assert "policy: HTTP 500 after 3 tries; update_by_rules took over" in text

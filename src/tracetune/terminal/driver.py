@@ -68,8 +68,17 @@ async def _cycle(
                 )
                 values = await _last(events, console, status, verbose=verbose)
             if "__interrupt__" not in values:
-                return CycleReport.model_validate(values)
+                return _placed(CycleReport.model_validate(values), project)
             asked = Command(resume=_review(console, values["__interrupt__"][0].value))
+
+
+def _placed(report: CycleReport, project: Project) -> CycleReport:
+    """The report with whole paths: who reads it here may stand in any folder."""
+    results = [
+        r.model_copy(update={"files": [str(project.root / file) for file in r.files]})
+        for r in report.results
+    ]
+    return report.model_copy(update={"results": results})
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:
