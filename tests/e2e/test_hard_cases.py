@@ -70,6 +70,9 @@ async def test_inside_a_parent_the_own_store_and_settings_hold(sync: bool) -> No
     class Outer(TypedDict):
         told: str
 
+    class Theirs(TypedDict):
+        model: int
+
     own, theirs = InMemoryStore(), InMemoryStore()
     cycle = build_graph(store=own, settings=Settings(min_traces=18))
 
@@ -79,7 +82,7 @@ async def test_inside_a_parent_the_own_store_and_settings_hold(sync: bool) -> No
     def node(state: Outer) -> Outer:
         return {"told": cycle.invoke(asked())["status"]}
 
-    parent = StateGraph(Outer, context_schema=dict)
+    parent = StateGraph(Outer, context_schema=Theirs)
     parent.add_node("tune", node if sync else anode)
     parent.add_edge(START, "tune")
     parent.add_edge("tune", END)
