@@ -1,7 +1,7 @@
 """The graph that `langgraph dev` serves: no store and no checkpointer, the server brings its own.
 
-Its project file is named by the environment variable TRACETUNE_PROJECT (a file or its folder);
-without it, requests carry their agents inline.
+Its project file is named by TRACETUNE_PROJECT (a file or its folder) in the environment, which
+`env` of langgraph.json goes before; without it, requests carry their agents inline.
 """
 
 import os

@@ -43,7 +43,6 @@ async def optimize_config(task: ConfigTask, place: Workplace) -> Branches:
     config, measures = subject["config"], task["measures"]
     told = [f"what the runs identify: {proposal['why']}" for proposal in measures["proposals"]]
     allowed = tunable(config, subject["parameters"])
-    progress("optimize_config", f"{task['agent']}: config, by the model")
     prompt = render(
         "optimize_config",
         agent=task["agent"],
@@ -57,6 +56,7 @@ async def optimize_config(task: ConfigTask, place: Workplace) -> Branches:
         ),
     )
     model = await place.model(settings["model"])
+    progress("optimize_config", f"{task['agent']}: config, by the model")
     branch = Branch("optimize_config", task["agent"])
     answer, call = await ask(
         model, ConfigChanges, prompt, branch=branch, timeout_s=settings["call_timeout_s"]

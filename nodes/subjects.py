@@ -6,17 +6,18 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tracetune.errors import ConflictError, InputError
 from tracetune.graph.state import CycleInput, Subject
 from tracetune.nodes.evidence import Evidence
-from tracetune.nodes.guidelines import outside, read_section, with_section
+from tracetune.nodes.guidelines import read_section, with_section
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.memory import NO_HEAD, AgentMemory
 from tracetune.stores.project import Parameter, Project, PromptSpec, read_bundle
 from tracetune.stores.release import Release
 
-__all__ = ["BY", "Source", "carry_sections", "in_force", "learning", "same_lesson", "updatable"]
+__all__ = ["BY", "Source", "in_force", "learning", "merge_edit", "same_lesson", "updatable"]
 
 BY = "tracetune"
 """Who acted, in the journal, when no person did."""
@@ -59,20 +60,20 @@ async def in_force(
     """The head, after what the source declares is in memory, and a note when it was edited.
 
     A first sight is imported, and so is what a person has edited since: neither is ever
-    overwritten. What was learned since the edited text was imported is carried into it.
+    overwritten, and what was learned meanwhile stays wherever the person did not touch it.
     """
     for attempt in (1, 2):
         head = await memory.ahead()
-        known = {release.content_hash for release in releases}
-        if head is not None and source.bundle.content_hash in known:
-            return head, ""
+        declared = fingerprint(source.bundle)
         try:
             if head is None:
-                release = await _commit(memory, source.bundle, NO_HEAD, "import", "as first seen")
-                return release, ""
-            seen = next((r for r in releases if r.origin in ("import", "human")), None)
-            edited = carry_sections(source.bundle, head, seen)
-            release = await _commit(memory, edited, head.id, "human", "edited by hand")
+                return await _import(memory, source.bundle, NO_HEAD, declared), ""
+            seen = next((r.evidence["source"] for r in releases if "source" in r.evidence), {})
+            known = {release.content_hash for release in releases}
+            if declared == seen or source.bundle.content_hash in known:
+                return head, ""
+            merged = merge_edit(source.bundle, head.bundle, seen)
+            release = await _import(memory, merged, head.id, declared)
         except ConflictError:
             # Another cycle imported at the same moment: look again at what is in force now.
             if attempt == 2:
@@ -84,32 +85,53 @@ async def in_force(
     raise AssertionError("unreachable")
 
 
-async def _commit(memory: AgentMemory, bundle: Bundle, base: str, origin: str, why: str) -> Release:
+async def _import(
+    memory: AgentMemory, bundle: Bundle, base: str, declared: Mapping[str, Any]
+) -> Release:
     return await memory.acommit(
         prompts=bundle.prompts,
         config=bundle.config,
         base=base,
-        why=[why],
-        origin="import" if origin == "import" else "human",
-        # What the source's own text was when it was last seen, to tell the next edit by.
-        evidence={"source": bundle.content_hash},
+        why=["edited by hand" if base else "as first seen"],
+        origin="human" if base else "import",
+        evidence={"source": dict(declared)},
         promote=True,
         by=BY,
     )
 
 
-def carry_sections(edited: Bundle, head: Release, seen: Release | None) -> Bundle:
-    """The edited bundle with the head's learned sections where the person never had them.
+def fingerprint(source: Bundle) -> dict[str, Any]:
+    """What to tell the next edit by: a hash of each text and value, and who holds a section."""
+    return {
+        "prompts": {n: Bundle({n: text}).content_hash for n, text in source.prompts.items()},
+        "config": {n: Bundle({}, {n: value}).content_hash for n, value in source.config.items()},
+        "sections": [n for n, text in source.prompts.items() if read_section(text)],
+    }
 
-    Who edits a text that never held the section did not take it out; who edits one that did, did.
+
+def merge_edit(edited: Bundle, head: Bundle, seen: Mapping[str, Any]) -> Bundle:
+    """The edited bundle, with the head's text or value wherever the edit did not touch it.
+
+    An edited text gets the head's learned section where the text it was made from had none: who
+    never had the section did not take it out.
     """
-    prompts = dict(edited.prompts)
+    old, new = seen, fingerprint(edited)
+    prompts: dict[str, str] = {}
     for name, text in edited.prompts.items():
-        learned = read_section(head.prompts.get(name, ""))
-        had = read_section(seen.prompts.get(name, "")) if seen else []
-        if learned and not read_section(text) and not had and outside(text) == text:
-            prompts[name] = with_section(text, learned)
-    return Bundle(prompts, edited.config)
+        held = head.prompts.get(name)
+        if held is not None and new["prompts"][name] == old.get("prompts", {}).get(name):
+            prompts[name] = held
+        elif name in new["sections"] or name in old.get("sections", ()) or held is None:
+            prompts[name] = text
+        else:
+            prompts[name] = with_section(text, read_section(held))
+    config = {
+        name: head.config[name]
+        if name in head.config and new["config"][name] == old.get("config", {}).get(name)
+        else value
+        for name, value in edited.config.items()
+    }
+    return Bundle(prompts, config)
 
 
 def same_lesson(releases: Sequence[Release], digest: str, learner: str) -> str | None:

@@ -21,7 +21,7 @@ from tracetune.errors import InputError
 from tracetune.graph.context import Settings
 from tracetune.graph.state import CycleInput
 from tracetune.nodes.evidence import Evidence, EvidenceShelf, gather
-from tracetune.nodes.models import resolve_model
+from tracetune.nodes.models import RULES_ONLY, resolve_model
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.project import Project, find_project, load_project
 from tracetune.traces.tables import digest_of
@@ -113,12 +113,12 @@ class Workplace:
         return project
 
     async def model(self, name: str) -> BaseChatModel:
-        """The model this graph was built with, or else the named one.
+        """The model this graph was built with, or else the named one; none when that is `rules`.
 
         Raises:
             ModelError, NoModelError: As `resolve_model`.
         """
-        if self._model is not None:
+        if self._model is not None and name != RULES_ONLY:
             return self._model
         # A client's connections belong to the event loop it was first used in.
         known = self._models.setdefault(asyncio.get_running_loop(), {})

@@ -45,6 +45,12 @@ def guide(name: str) -> str:
     return (REPO / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 
+def section(name: str, title: str) -> str:
+    """The part of a guide from that title to the next."""
+    parts = re.split(r"(?m)^#+ (.*)\n", _BLOCK.sub("", guide(name)))
+    return parts[parts.index(title) + 1]
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the examples as they are cloned, as the current one."""
@@ -140,8 +146,7 @@ def target_exists(path: Path, link: str) -> bool:
 def test_the_cli_guide_names_each_commands_options_and_no_others(command: str) -> None:
     shown = set(_OPTION.findall(output_of(lambda: main([command, "--help"]))))
     shown.discard("--help")
-    section = re.split(r"(?m)^## ", guide("cli").split(f"\n## {command}\n")[1])[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `-")]
+    rows = [line for line in section("cli", command).splitlines() if line.startswith("| `-")]
     named = set(_OPTION.findall("\n".join(row.split("|")[1] for row in rows)))
     assert named == shown
 
@@ -160,18 +165,24 @@ def fields_of(schema: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "schema"),
+    ("name", "title", "schema"),
     [
-        *(("project-file", part) for part in (ProjectPart, RewardPart, AgentPart)),
-        *(("project-file", part) for part in (PromptSpec, Parameter)),
-        *(("server", part) for part in (Settings, CycleInput, InlineAgent)),
-        *(("server", part) for part in (CycleReport, AgentResult)),
-        *(("traces", part) for part in (Trace, Message, Thought, ToolCall)),
+        ("project-file", "Keys", ProjectPart),
+        ("project-file", "reward", RewardPart),
+        ("project-file", "agents", AgentPart),
+        ("project-file", "prompts", PromptSpec),
+        ("project-file", "parameters", Parameter),
+        ("server", "Input", CycleInput),
+        ("server", "Agents carried by the request", InlineAgent),
+        ("server", "Settings", Settings),
+        ("server", "The report", CycleReport),
+        ("server", "The report", AgentResult),
+        *(("traces", "The canonical trace", part) for part in (Trace, Message, Thought, ToolCall)),
     ],
     ids=lambda part: part if isinstance(part, str) else part.__name__,
 )
-def test_a_guide_names_every_field(name: str, schema: Any) -> None:
-    rows = [line for line in guide(name).splitlines() if line.startswith("| `")]
+def test_a_guide_names_every_field(name: str, title: str, schema: Any) -> None:
+    rows = [line for line in section(name, title).splitlines() if line.startswith("| `")]
     named = set(re.findall(r"`([^`]+)`", "\n".join(row.split("|")[1] for row in rows)))
     assert [field for field in fields_of(schema) if field not in named] == []
 

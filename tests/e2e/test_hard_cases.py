@@ -109,7 +109,11 @@ async def test_a_hand_edit_is_kept_and_what_was_learned_too(airline: Path) -> No
         assert head is not None
         assert head.origin == "human"
         assert head.prompts["policy"].startswith("A new policy.\n\n<learned_guidelines>\n- ")
+        assert head.config == {"max_steps": 60}
         assert any("edited by hand" in note for note in again.notes)
+        third = reported(await graph.ainvoke({}))
+        assert third.results[0].base == head.id
+        assert not any("edited by hand" in note for note in third.notes)
         assert file.read_text(encoding="utf-8") == replace_values(text, {"policy": "A new policy."})
 
 

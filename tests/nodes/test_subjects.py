@@ -1,0 +1,49 @@
+"""How a hand edit and what was learned come together."""
+
+from typing import Any
+
+import pytest
+
+from tracetune.nodes.guidelines import with_section
+from tracetune.nodes.subjects import fingerprint, merge_edit
+from tracetune.stores.bundle import Bundle
+
+OLD = Bundle({"main": "Old."}, {"steps": 200, "tries": 3})
+LEARNED = Bundle({"main": with_section("Old.", ["Do this."])}, {"steps": 60, "tries": 3})
+
+
+@pytest.mark.parametrize(
+    ("edited", "expected"),
+    [
+        pytest.param(OLD, LEARNED, id="nothing edited: all that was learned stays"),
+        pytest.param(
+            Bundle({"main": "New."}, dict(OLD.config)),
+            Bundle({"main": with_section("New.", ["Do this."])}, {"steps": 60, "tries": 3}),
+            id="a text edited: its section is carried over, the config stays",
+        ),
+        pytest.param(
+            Bundle(dict(OLD.prompts), {"steps": 100, "tries": 3}),
+            Bundle(dict(LEARNED.prompts), {"steps": 100, "tries": 3}),
+            id="a value edited: it is what the person wrote",
+        ),
+        pytest.param(
+            Bundle({"main": with_section("Old.", ["Mine."])}, dict(OLD.config)),
+            Bundle({"main": with_section("Old.", ["Mine."])}, {"steps": 60, "tries": 3}),
+            id="a section of the person's own goes before what was learned",
+        ),
+        pytest.param(
+            Bundle({"main": "Old.", "new": "Hi."}, {"steps": 200}),
+            Bundle({"main": LEARNED.prompts["main"], "new": "Hi."}, {"steps": 60}),
+            id="a prompt added and a value taken out",
+        ),
+    ],
+)
+def test_an_edit_goes_before_what_was_learned_only_where_it_touched(
+    edited: Bundle, expected: Bundle
+) -> None:
+    assert merge_edit(edited, LEARNED, fingerprint(OLD)) == expected
+
+
+def test_a_section_that_a_person_took_out_stays_out() -> None:
+    seen: dict[str, Any] = fingerprint(LEARNED)
+    assert merge_edit(Bundle({"main": "Old."}), LEARNED, seen).prompts == {"main": "Old."}
