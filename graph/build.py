@@ -103,7 +103,7 @@ def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:
     add("checkpoint_versions", checkpoint_versions, Shippable)
     add("report", report, CycleState)
 
-    branches = ["generate_update", "optimize_config", "report"]
+    branches = ["generate_update", "optimize_config", "assemble_candidates"]
     b.add_edge(START, "ingest_traces")
     b.add_edge("ingest_traces", "compute_metrics")
     b.add_conditional_edges(

@@ -38,7 +38,7 @@ def after_compute_metrics(state: Ingested) -> Literal["classify_prompts", "repor
     return "classify_prompts" if learning(state["subjects"]) else "report"
 
 
-def each_branch(state: Json) -> list[Send] | Literal["report"]:
+def each_branch(state: Json) -> list[Send] | Literal["assemble_candidates"]:
     """One branch per chosen prompt, and one per agent whose config may be tuned."""
     settings = state["settings"]
     sends = [
@@ -58,7 +58,8 @@ def each_branch(state: Json) -> list[Send] | Literal["report"]:
             measures = state["measured"][agent]
             task = ConfigTask(agent=agent, settings=settings, subject=subject, measures=measures)
             sends.append(Send("optimize_config", task))
-    return sends or "report"
+    # Without a branch the run would end here, with no report.
+    return sends or "assemble_candidates"
 
 
 def after_validate_candidates(state: Judged) -> Literal["review", "report"]:

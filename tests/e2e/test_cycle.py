@@ -13,6 +13,8 @@ from tracetune.graph.context import Settings
 from tracetune.graph.state import CycleReport
 from tracetune.stores.backends import open_store
 from tracetune.stores.memory import ProceduralMemory
+from tracetune.stores.project import load_project, read_bundle
+from tracetune.stores.yaml_files import read_yaml
 
 
 async def run(store: Any, project: Path, **kwargs: Any) -> CycleReport:
@@ -174,3 +176,38 @@ async def test_inline_agents_need_no_project(sync: bool, repo: Path) -> None:
     got = graph.invoke(request) if sync else await graph.ainvoke(request)
     assert got["status"] == "released"
     assert any("forgotten" in note for note in got["notes"])
+
+
+async def test_stratus_with_a_model_changes_one_prompt_and_rolls_back(
+    stratus: Path, scripted: Any
+) -> None:
+    edit = {"text": "Look at the events before you submit.", "why": "Few succeed.", "patterns": [1]}
+    model = scripted(
+        Classification=[
+            {"updates": [{"agent": "diagnosis", "prompt": "system", "why": "13 % succeed"}]}
+        ],
+        Edits=[{"add": [edit], "retire": []}],
+        ConfigChanges=[{"changes": []}, {"changes": []}],
+    )
+    async with open_store("sqlite:///memory.db", base=stratus) as store:
+        report = await run(store, stratus, model=model)
+        memory = ProceduralMemory(store, "stratus").agent("diagnosis")
+        new = await memory.ahead()
+        old = await memory.arollback()
+    results = {result.agent: result for result in report.results}
+    assert {name: r.outcome for name, r in results.items()} == {
+        "diagnosis": "released",
+        "localization": "not enough traces",
+        "mitigation": "no change",
+        "rollback": "not enough traces",
+    }
+    before = read_bundle(load_project(stratus / "tracetune.yaml").agents["diagnosis"])
+    assert (dict(old.prompts), dict(old.config)) == (dict(before.prompts), dict(before.config))
+    assert new is not None
+    assert new.config == old.config
+    assert new.prompts.keys() == old.prompts.keys()
+    changed = [name for name in new.prompts if new.prompts[name] != old.prompts[name]]
+    assert changed == ["system"]
+    [prompts_file] = [f for f in results["diagnosis"].files if "prompts" in f]
+    written = read_yaml(stratus / prompts_file)
+    assert written == dict(new.prompts)
