@@ -23,11 +23,11 @@ __all__ = [
     "Change",
     "Choice",
     "Classified",
+    "ConfigDraft",
     "ConfigTask",
     "CycleInput",
     "CycleReport",
     "CycleState",
-    "Draft",
     "Evidenced",
     "Fallback",
     "Ingested",
@@ -37,6 +37,7 @@ __all__ = [
     "Measured",
     "Measures",
     "ModelCall",
+    "PromptDraft",
     "PromptTask",
     "Proposed",
     "ReviewAnswer",
@@ -198,19 +199,27 @@ class ConfigTask(TypedDict):
     measures: Measures
 
 
-class Draft(TypedDict):
-    """What one branch proposes for one agent: guidelines of a prompt, or config values."""
+class PromptDraft(TypedDict):
+    """The guidelines that one branch wants a prompt to hold."""
 
     agent: str
-    kind: Literal["prompt", "config"]
-    name: str
-    """The prompt's name; empty for a config."""
+    prompt: str
     origin: Literal["llm", "rules"]
     guidelines: list[Json]
-    """All guidelines the prompt is to hold, in order; each {id, prompt, text, evidence, origin}."""
-    proposals: list[Json]
-    """Config proposals, by parameter."""
+    """All of them, in order; each {id, prompt, text, evidence, origin}."""
     why: list[str]
+    """One sentence per difference."""
+    dropped: list[str]
+    """What was proposed and not taken, with the reason."""
+
+
+class ConfigDraft(TypedDict):
+    """The config values that one branch wants an agent to have."""
+
+    agent: str
+    origin: Literal["llm", "rules"]
+    proposals: list[Json]
+    """Each a `ConfigProposal` that changes something."""
     dropped: list[str]
     """What was proposed and not taken, with the reason."""
 
@@ -243,7 +252,8 @@ class ModelCall(TypedDict):
 class Branches(TypedDict):
     """Written by the branches side by side, in any order; emptied by `ingest_traces`."""
 
-    drafts: Annotated[list[Draft], operator.add]
+    prompt_drafts: Annotated[list[PromptDraft], operator.add]
+    config_drafts: Annotated[list[ConfigDraft], operator.add]
     fallbacks: Annotated[list[Fallback], operator.add]
     calls: Annotated[list[ModelCall], operator.add]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tracetune.graph.state import Branches, ConfigTask, Draft
+from tracetune.graph.state import ConfigDraft, ConfigTask
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.workplace import progress
 from tracetune.stores.project import Parameter
@@ -127,19 +127,15 @@ def _effect(
     return round(mean, 4), (round(mean - half, 4), round(mean + half, 4))
 
 
-async def configure_by_rules(task: ConfigTask) -> Branches:
+async def configure_by_rules(task: ConfigTask) -> dict[str, Any]:
     """Propose what the traces identify; say what they cannot tell."""
     progress("configure_by_rules", f"{task['agent']}: config, by rules")
     proposals = task["measures"]["proposals"]
     moved = [p for p in proposals if p["after"] != p["before"]]
-    draft = Draft(
+    draft = ConfigDraft(
         agent=task["agent"],
-        kind="config",
-        name="",
         origin="rules",
-        guidelines=[],
         proposals=moved,
-        why=[p["why"] for p in moved],
         dropped=[p["why"] for p in proposals if p not in moved],
     )
-    return {"drafts": [draft], "fallbacks": [], "calls": []}
+    return {"config_drafts": [draft]}

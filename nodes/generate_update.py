@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from tracetune.graph.state import Branches, Draft, PromptTask, Subject
+from tracetune.graph.state import PromptDraft, PromptTask, Subject
 from tracetune.nodes.guards import check_prompt, check_sentence, check_text
 from tracetune.nodes.guidelines import MAX_GUIDELINE, guideline, read_section, with_section
 from tracetune.nodes.models import Branch, ask, unusable
@@ -40,7 +40,7 @@ class Edits(BaseModel):
     retire: list[str] = Field(default_factory=list, description="Ids of guidelines to take out.")
 
 
-async def generate_update(task: PromptTask, place: Workplace) -> Branches:
+async def generate_update(task: PromptTask, place: Workplace) -> Json:
     """Ask the model for guidelines; keep those that break no rule."""
     choice, subject, settings = task["choice"], task["subject"], task["settings"]
     model = await place.model(settings["model"])
@@ -54,7 +54,7 @@ async def generate_update(task: PromptTask, place: Workplace) -> Branches:
     )
     if answer.add and draft["dropped"] and not draft["why"]:
         raise unusable(f"every proposed guideline broke a rule ({len(answer.add)} proposed)")
-    return {"drafts": [draft], "fallbacks": [], "calls": [call]}
+    return {"prompt_drafts": [draft], "calls": [call]}
 
 
 def _prompt(task: PromptTask) -> str:
@@ -94,7 +94,7 @@ def current_guidelines(subject: Subject, prompt: str) -> list[Json]:
 
 def take_edits(
     edits: Edits, agent: str, prompt: str, subject: Subject, patterns: Sequence[Json]
-) -> Draft:
+) -> PromptDraft:
     """The draft that the edits make: guidelines that break a rule are dropped with the reason."""
     before = subject["prompts"][prompt]
     spec = subject["prompt_specs"].get(prompt, {})
@@ -121,13 +121,11 @@ def take_edits(
             continue
         kept.append(line)
         why.append(said(new.why))
-    return Draft(
+    return PromptDraft(
         agent=agent,
-        kind="prompt",
-        name=prompt,
+        prompt=prompt,
         origin="llm",
         guidelines=kept,
-        proposals=[],
         why=why,
         dropped=dropped,
     )

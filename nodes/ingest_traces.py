@@ -60,7 +60,10 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
 def _nothing_yet() -> Json:
     # A thread may run several cycles: what the last one left must not leak into this one.
     return {
-        **{field: Overwrite([]) for field in ("drafts", "fallbacks", "calls")},
+        **{
+            field: Overwrite([])
+            for field in ("prompt_drafts", "config_drafts", "fallbacks", "calls")
+        },
         **{field: {} for field in ("measured", "candidates", "verdicts", "releases")},
         "chosen": [],
         "approved": [],

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from tracetune.graph.state import Branches, ConfigTask, Draft
+from tracetune.graph.state import ConfigDraft, ConfigTask
 from tracetune.nodes.generate_update import said
 from tracetune.nodes.guards import check_text
 from tracetune.nodes.models import Branch, ask, unusable
@@ -37,7 +37,7 @@ class ConfigChanges(BaseModel):
     changes: list[ConfigChange] = Field(default_factory=list)
 
 
-async def optimize_config(task: ConfigTask, place: Workplace) -> Branches:
+async def optimize_config(task: ConfigTask, place: Workplace) -> dict[str, Any]:
     """Ask the model which config values to change; keep what the parameters allow."""
     subject, settings = task["subject"], task["settings"]
     config, measures = subject["config"], task["measures"]
@@ -64,17 +64,13 @@ async def optimize_config(task: ConfigTask, place: Workplace) -> Branches:
     proposals, dropped = check_changes(answer, config, allowed)
     if answer.changes and not proposals:
         raise unusable("none of the proposed values may be used")
-    draft = Draft(
+    draft = ConfigDraft(
         agent=task["agent"],
-        kind="config",
-        name="",
         origin="llm",
-        guidelines=[],
         proposals=proposals,
-        why=[proposal["why"] for proposal in proposals],
         dropped=dropped,
     )
-    return {"drafts": [draft], "fallbacks": [], "calls": [call]}
+    return {"config_drafts": [draft], "calls": [call]}
 
 
 def tunable(config: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Parameter]:

@@ -68,7 +68,8 @@ async def in_force(
         try:
             if head is None:
                 return await _import(memory, source.bundle, NO_HEAD, declared), ""
-            seen = next((r.evidence["source"] for r in releases if "source" in r.evidence), {})
+            sources = (r.evidence["source"] for r in releases if "source" in r.evidence)
+            seen: Mapping[str, Any] = next(sources, {})
             known = {release.content_hash for release in releases}
             if declared == seen or source.bundle.content_hash in known:
                 return head, ""

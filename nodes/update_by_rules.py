@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tracetune.graph.state import Branches, Draft, PromptTask, Subject
+from tracetune.graph.state import PromptDraft, PromptTask, Subject
 from tracetune.nodes.classify_by_rules import harmful
 from tracetune.nodes.generate_update import current_guidelines, evidence_row
 from tracetune.nodes.guards import check_prompt, check_sentence
@@ -18,18 +18,18 @@ __all__ = ["sentence", "update_by_rules"]
 MOST_NEW = 3
 
 
-async def update_by_rules(task: PromptTask) -> Branches:
+async def update_by_rules(task: PromptTask) -> dict[str, list[PromptDraft]]:
     """Turn the strongest harmful patterns into guidelines of the chosen prompt."""
     choice = task["choice"]
     progress("update_by_rules", f"{choice['agent']}/{choice['prompt']}, by rules")
     patterns = [Pattern(**row) for row in task["measures"]["patterns"]]
     draft = draft_from_patterns(choice["agent"], choice["prompt"], task["subject"], patterns)
-    return {"drafts": [draft], "fallbacks": [], "calls": []}
+    return {"prompt_drafts": [draft]}
 
 
 def draft_from_patterns(
     agent: str, prompt: str, subject: Subject, patterns: Sequence[Pattern]
-) -> Draft:
+) -> PromptDraft:
     """The prompt's guidelines with at most three more, each with its pattern as evidence."""
     before = subject["prompts"][prompt]
     form = subject["prompt_specs"].get(prompt, {}).get("template_format", "auto")
@@ -57,13 +57,11 @@ def draft_from_patterns(
         said.add(line["id"])
         kept.append(line)
         why.append(_why(pattern))
-    return Draft(
+    return PromptDraft(
         agent=agent,
-        kind="prompt",
-        name=prompt,
+        prompt=prompt,
         origin="rules",
         guidelines=kept,
-        proposals=[],
         why=why,
         dropped=dropped,
     )
