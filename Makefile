@@ -28,7 +28,7 @@ check: .venv/dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: .venv/dev ## Put the code in the form that check wants
 	$(BIN)/ruff check --fix .
