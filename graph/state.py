@@ -116,6 +116,9 @@ class Subject(TypedDict):
     base: str | None
     """Id of the release in force; None for an agent that is skipped before anything is kept."""
     in_files: bool
+    """Whether the project's files declare it, rather than the request."""
+    source_hash: str
+    """Content hash of what they, or the request, hold."""
     tools: list[str]
     traces: int
     set_aside: int
@@ -319,7 +322,7 @@ class Shipped(TypedDict):
     """Written by `checkpoint_versions`."""
 
     releases: dict[str, Json]
-    """Agent -> {id, parent, files, error}."""
+    """Agent -> {id, parent, files, mirrored, error}."""
 
 
 class Shippable(Ingested, Measured, Proposed, Judged, Reviewed, Branches):
@@ -366,6 +369,8 @@ class AgentResult(BaseModel):
     release: str | None = None
     files: list[str] = []
     """YAML files written, relative to the project's folder."""
+    mirrored: list[str] = []
+    """Other places that hold it now, or why they do not, one line each."""
 
 
 class CycleReport(BaseModel):

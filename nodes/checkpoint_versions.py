@@ -12,6 +12,7 @@ from tracetune.nodes.review import survivors
 from tracetune.nodes.subjects import BY
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.memory import AgentMemory
+from tracetune.stores.mirror import mirror
 from tracetune.stores.project import Project, write_bundle
 from tracetune.stores.release import Guideline, Release
 
@@ -32,7 +33,7 @@ async def checkpoint_versions(state: Shippable, place: Workplace) -> Shipped:
     project = await place.load_project()
     releases: dict[str, Json] = {}
     for agent in survivors(state["verdicts"]):
-        shipped: Json = {"id": None, "parent": None, "files": [], "error": ""}
+        shipped: Json = {"id": None, "parent": None, "files": [], "mirrored": [], "error": ""}
         releases[agent] = shipped
         try:
             release = await _keep(memory.agent(agent), agent, state)
@@ -42,6 +43,9 @@ async def checkpoint_versions(state: Shippable, place: Workplace) -> Shipped:
                 continue
             if project is not None and state["subjects"][agent]["in_files"]:
                 shipped["files"] = await _write(project, agent, release)
+                held = state["subjects"][agent]["source_hash"]
+                places = await mirror(project.agents[agent], release, memory.store, previous=held)
+                shipped["mirrored"] = [str(place) for place in places]
         except TraceTuneError as error:
             done = f"Release {shipped['id']} is kept, but what comes after it failed: "
             shipped["error"] = f"{done if shipped['id'] else ''}{error}"
@@ -57,7 +61,10 @@ async def _keep(memory: AgentMemory, agent: str, state: Shippable) -> Release:
     for release in await memory.areleases():
         same = (release.prompts, release.config) == (candidate["prompts"], candidate["config"])
         if same and release.parent == base and release.evidence == lesson:
-            return await memory.apromote(release.id, by=BY) if approved else release
+            head = await memory.ahead()
+            if not approved or (head is not None and head.id == release.id):
+                return release
+            return await memory.apromote(release.id, base=base, by=BY)
     return await _commit(memory, agent, state, lesson)
 
 

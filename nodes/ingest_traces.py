@@ -142,6 +142,7 @@ async def _subject(
         refs=refs,
         base=base,
         in_files=source.in_files,
+        source_hash=source.bundle.content_hash,
         tools=tools_of(found),
         traces=len(found.traces),
         set_aside=len(found.set_aside),

@@ -67,6 +67,7 @@ def _decision(agent: str, state: CycleState) -> Json:
         return told | {"outcome": "refused", "detail": reason}
     shipped = state["releases"][agent]
     told |= {"release": shipped["id"], "files": shipped["files"]}
+    told["mirrored"] = shipped["mirrored"]
     told["base"] = shipped.get("parent") or state["subjects"][agent]["base"]
     if shipped["error"]:
         return told | {"outcome": "failed", "detail": shipped["error"]}

@@ -205,13 +205,15 @@ def _sqlite(path: Path) -> Iterator[BaseStore]:
 
     _prepare(path)
     conn = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=_BUSY_S)
+    store = SqliteStore(conn)
     try:
         conn.execute("PRAGMA synchronous=NORMAL")
-        store = SqliteStore(conn)
         store.setup()
         yield store
     finally:
-        conn.close()
+        # Another thread may be reading (a cache that renews itself): closing under it crashes.
+        with store.lock:
+            conn.close()
 
 
 @asynccontextmanager

@@ -2,64 +2,123 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
-from langgraph.store.base import BaseStore, Op, Result
+from langgraph.store.base import BaseStore
 
 from tracetune.errors import InputError, NotFoundError
 from tracetune.stores.backends import describe, store_errors
-from tracetune.stores.plans import NO_HEAD, AgentPlans, Plan
+from tracetune.stores.cache import HeadCache
+from tracetune.stores.plans import NO_HEAD, AgentPlans
+from tracetune.stores.reads import ReadPlans
 from tracetune.stores.release import Release
+from tracetune.stores.steps import WritePlan
+from tracetune.stores.swap import arun, run
+from tracetune.stores.users import Preferences, UserPlans
 
-__all__ = ["NO_HEAD", "AgentMemory", "ProceduralMemory"]
+__all__ = ["NO_HEAD", "AgentMemory", "Preferences", "ProceduralMemory", "UserMemory"]
+
+AGENTS_KEPT = 10_000
+"""Agents, and users of them, that one `ProceduralMemory` keeps at hand."""
+MAX_AGE_S = 5.0
 
 _NAME_LIMIT = 100
+_MOVES = frozenset({"commit", "promote", "rollback", "prefer"})
 
+A = TypeVar("A", bound=ReadPlans)
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class ProceduralMemory:
-    """The memory of one project in any LangGraph store.
+    """The memory of one project in any LangGraph store; safe for threads and event loops.
+
+    What is in force is kept in the process and read again in the background, so that agents may
+    ask on every call: `memory.agent("email").prompts["main"]`.
+
+    Args:
+        max_age_s: Seconds after which what is in force is read again; 0 reads it every time.
 
     Raises:
-        InputError: The project's name cannot be a namespace label.
+        InputError: The project's name cannot be a namespace label, or the age is negative.
     """
 
-    def __init__(self, store: BaseStore, project: str) -> None:
+    def __init__(self, store: BaseStore, project: str, *, max_age_s: float = MAX_AGE_S) -> None:
         self.store = store
         self.project = _checked("project", project)
+        self.max_age_s = max_age_s
+        self._known: OrderedDict[tuple[str, str | None], AgentMemory] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def agent(self, name: str) -> AgentMemory:
-        """Return the memory of one agent; nothing is read yet.
+    @overload
+    def agent(self, name: str, user: None = None) -> AgentMemory: ...
+
+    @overload
+    def agent(self, name: str, user: str) -> UserMemory: ...
+
+    def agent(self, name: str, user: str | None = None) -> AgentMemory | UserMemory:
+        """Return the memory of one agent; nothing is read yet. The same agent is the same object.
+
+        Args:
+            user: Whose preferences lie over the release in force; any text, an address say.
 
         Raises:
             InputError: The name is empty, longer than 100 characters, or holds a dot or
-                a character that does not print.
+                a character that does not print; or the user is empty or over 200 characters.
         """
-        return AgentMemory(self.store, self.project, _checked("agent", name))
+        known = self._known.get((name, user))
+        if known is not None:
+            return known
+        made = self._make(_checked("agent", name), user)
+        with self._lock:
+            # Two threads may have made one each: both must share one cache.
+            found = self._known.setdefault((name, user), made)
+            if len(self._known) > AGENTS_KEPT:
+                self._known.popitem(last=False)
+        return found
+
+    def _make(self, name: str, user: str | None) -> AgentMemory:
+        if user is None:
+            return AgentMemory(self.store, self.project, name, max_age_s=self.max_age_s)
+        return UserMemory(self.store, self.project, name, user, max_age_s=self.max_age_s)
 
 
 def _blocking(
-    plan: Callable[Concatenate[AgentPlans, P], Plan[T]],
+    plan: Callable[Concatenate[A, P], WritePlan[T]],
 ) -> Callable[Concatenate[AgentMemory, P], T]:
     @functools.wraps(plan)
     def method(self: AgentMemory, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._run(plan(self._plans, *args, **kwargs), plan.__name__)
+        # By name: a user's plans read another head than the agent's.
+        own = getattr(self._plans, plan.__name__)
+        since = self._cache.stamp
+        done: Any = None
+        try:
+            done = self._run(own(*args, **kwargs), plan.__name__)
+        finally:
+            self._moved(plan.__name__, kwargs, done, since)
+        return done  # type: ignore[no-any-return]
 
     return method
 
 
 def _awaiting(
-    plan: Callable[Concatenate[AgentPlans, P], Plan[T]],
-) -> Callable[Concatenate[AgentMemory, P], Awaitable[T]]:
+    plan: Callable[Concatenate[A, P], WritePlan[T]],
+) -> Callable[Concatenate[AgentMemory, P], Coroutine[Any, Any, T]]:
     @functools.wraps(plan)
     async def method(self: AgentMemory, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._arun(plan(self._plans, *args, **kwargs), plan.__name__)
+        own = getattr(self._plans, plan.__name__)
+        since = self._cache.stamp
+        done: Any = None
+        try:
+            done = await self._arun(own(*args, **kwargs), plan.__name__)
+        finally:
+            self._moved(plan.__name__, kwargs, done, since)
+        return done  # type: ignore[no-any-return]
 
     method.__name__ = f"a{plan.__name__}"
     return method
@@ -69,13 +128,21 @@ class AgentMemory:
     """One agent's releases, journal and head.
 
     Methods named `a…` are awaited and never block the event loop, with any store. Wherever
-    a release is named, a beginning or an end of its id will do when no other has it.
+    a release is named, a beginning or an end of its id will do when no other has it, and so
+    will a label.
     """
 
-    def __init__(self, store: BaseStore, project: str, name: str) -> None:
+    def __init__(
+        self, store: BaseStore, project: str, name: str, *, max_age_s: float = MAX_AGE_S
+    ) -> None:
         self.name = name
         self._store = store
-        self._plans = AgentPlans(project, name)
+        self._plans: AgentPlans = AgentPlans(project, name)
+        what = f"the release of {name!r} in {describe(store)}"
+        # Bound late: a user's head is another than the agent's.
+        self._cache: HeadCache[Release] = HeadCache(
+            lambda: self.head(), lambda: self.ahead(), what=what, max_age_s=max_age_s
+        )
 
     head = _blocking(AgentPlans.head)
     ahead = _awaiting(AgentPlans.head)
@@ -93,20 +160,44 @@ class AgentMemory:
     arollback = _awaiting(AgentPlans.rollback)
     reject = _blocking(AgentPlans.reject)
     areject = _awaiting(AgentPlans.reject)
+    label = _blocking(AgentPlans.label)
+    alabel = _awaiting(AgentPlans.label)
+    unlabel = _blocking(AgentPlans.unlabel)
+    aunlabel = _awaiting(AgentPlans.unlabel)
+    labelled = _blocking(AgentPlans.labelled)
+    alabelled = _awaiting(AgentPlans.labelled)
+    labels = _blocking(AgentPlans.labels)
+    alabels = _awaiting(AgentPlans.labels)
 
     @property
     def release(self) -> Release:
-        """The release in force.
+        """The release in force, at most `max_age_s` old, or the last known while the store is down.
+
+        Inside an event loop, await `arelease` first: the very first read asks the store.
 
         Raises:
             NotFoundError: None is, yet.
         """
-        release = self.head()
+        return self._there(self._cache.get())
+
+    async def arelease(self) -> Release:
+        """`release`, without ever blocking the event loop."""
+        return self._there(await self._cache.aget())
+
+    def _there(self, release: Release | None) -> Release:
         if release is None:
             raise NotFoundError(
                 f"Agent {self.name!r} has no release in force in {describe(self._store)}."
             )
         return release
+
+    def _moved(self, plan: str, kwargs: Mapping[str, Any], done: object, since: int) -> None:
+        """Have the next reader see what a plan wrote: at once, and without asking the store."""
+        if plan in _MOVES and isinstance(done, Release):
+            if plan != "commit" or kwargs.get("promote"):
+                self._cache.put(done, since=since)
+        elif plan in _MOVES:
+            self._cache.invalidate()
 
     @property
     def prompts(self) -> Mapping[str, str]:
@@ -118,36 +209,41 @@ class AgentMemory:
         """The config in force, values by name."""
         return self.release.config
 
-    def _run(self, plan: Plan[T], doing: str) -> T:
-        try:
-            ops = next(plan)
-            while True:
-                with self._errors(doing):
-                    results = self._store.batch(ops)
-                ops = plan.send(results)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+    def _run(self, plan: WritePlan[T], doing: str) -> T:
+        with self._errors(doing):
+            return run(self._store, plan)
 
-    async def _arun(self, plan: Plan[T], doing: str) -> T:
-        try:
-            ops = next(plan)
-            while True:
-                with self._errors(doing):
-                    results = await _abatch(self._store, ops)
-                ops = plan.send(results)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+    async def _arun(self, plan: WritePlan[T], doing: str) -> T:
+        with self._errors(doing):
+            return await arun(self._store, plan)
 
     def _errors(self, doing: str) -> AbstractContextManager[None]:
         return store_errors(describe(self._store), f"{doing} for agent {self.name!r}")
 
 
-async def _abatch(store: BaseStore, ops: list[Op]) -> list[Result]:
-    try:
-        return await store.abatch(ops)
-    except NotImplementedError:  # a sync-only store, such as SqliteStore
-        pass
-    return await asyncio.to_thread(store.batch, ops)
+class UserMemory(AgentMemory):
+    """An agent's memory as one user has it: their preferences lie over the release in force.
+
+    What makes or moves releases is refused, since that is for all users.
+    """
+
+    def __init__(
+        self,
+        store: BaseStore,
+        project: str,
+        name: str,
+        user: str,
+        *,
+        max_age_s: float = MAX_AGE_S,
+    ) -> None:
+        super().__init__(store, project, name, max_age_s=max_age_s)
+        self.user = user
+        self._plans = UserPlans(project, name, user)
+
+    prefer = _blocking(UserPlans.prefer)
+    aprefer = _awaiting(UserPlans.prefer)
+    preferences = _blocking(UserPlans.preferences)
+    apreferences = _awaiting(UserPlans.preferences)
 
 
 def _checked(kind: str, name: str) -> str:

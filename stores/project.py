@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import glob
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tracetune.errors import NotFoundError, ProjectError, WriteError
 from tracetune.stores.bundle import Bundle
@@ -20,13 +17,9 @@ from tracetune.stores.project_file import (
     nearest,
     parse_project,
 )
-from tracetune.stores.yaml_files import (
-    parse_yaml,
-    read_text,
-    read_yaml,
-    replace_values,
-    same_value,
-)
+from tracetune.stores.targets import MirrorTarget, resolve_targets
+from tracetune.stores.yaml_files import read_text, read_yaml
+from tracetune.stores.yaml_values import json_value, with_values, write_over
 from tracetune.traces.reward import RewardSpec
 
 __all__ = [
@@ -59,6 +52,10 @@ class AgentSpec:
     """What the traces call it; its own name when left out."""
     prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    write_files: bool = False
+    """Whether promotions are written into its files."""
+    mirror: tuple[MirrorTarget, ...] = ()
+    """Other places that promotions are put into."""
 
     def __post_init__(self) -> None:
         if not self.trace_agent:
@@ -124,6 +121,7 @@ def load_project(path: Path) -> Project:
     path = path.absolute()
     part = parse_project(read_yaml(path), str(path))
     root = path.parent
+    targets = resolve_targets(path, part)
     return Project(
         name=part.project,
         root=root,
@@ -132,11 +130,16 @@ def load_project(path: Path) -> Project:
         store=_absolute_store(root, part.store),
         reward=RewardSpec(**part.reward.model_dump()),
         min_traces=part.min_traces,
-        agents={name: _agent_spec(root, name, agent) for name, agent in part.agents.items()},
+        agents={
+            name: _agent_spec(root, name, agent, targets[name])
+            for name, agent in part.agents.items()
+        },
     )
 
 
-def _agent_spec(root: Path, name: str, part: AgentPart) -> AgentSpec:
+def _agent_spec(
+    root: Path, name: str, part: AgentPart, mirror: tuple[MirrorTarget, ...]
+) -> AgentSpec:
     return AgentSpec(
         name=name,
         prompts_file=_absolute(root, part.prompts_file),
@@ -145,6 +148,8 @@ def _agent_spec(root: Path, name: str, part: AgentPart) -> AgentSpec:
         trace_agent=part.trace_agent or name,
         prompts=part.prompts,
         parameters=part.parameters,
+        write_files=part.write_files,
+        mirror=mirror,
     )
 
 
@@ -188,12 +193,16 @@ def read_bundle(agent: AgentSpec) -> Bundle:
     if agent.config_file is not None:
         where = f"{agent.config_file}: "
         config = {
-            name: _json_value(value, where + name)
+            name: json_value(value, where + name)
             for name, value in read_yaml(agent.config_file).items()
             if not (agent.config_file == agent.prompts_file and isinstance(value, str))
         }
     _check_names(agent, "prompts", agent.prompts_file, agent.prompts, prompts)
     _check_names(agent, "parameters", agent.config_file, agent.parameters, config)
+    mirrored = [target.prompt for target in agent.mirror if target.prompt]
+    _check_names(agent, "mirror", agent.prompts_file, mirrored, prompts)
+    mirrored = [target.config for target in agent.mirror if target.config]
+    _check_names(agent, "mirror", agent.config_file, mirrored, config)
     for name, parameter in agent.parameters.items():
         if problem := parameter.mismatch(config[name]):
             raise ProjectError(
@@ -207,7 +216,7 @@ def _check_names(
     agent: AgentSpec,
     section: str,
     file: Path | None,
-    named: Mapping[str, object],
+    named: Iterable[str],
     existing: Mapping[str, object],
 ) -> None:
     for name in named:
@@ -230,7 +239,8 @@ def write_bundle(agent: AgentSpec, bundle: Bundle, folder: Path | None = None) -
 
     Raises:
         ProjectError: A file of the agent cannot be read.
-        WriteError: A value cannot be put into its file, or a file cannot be written.
+        WriteError: A value cannot be put into its file, a file cannot be written, or someone
+            else changed a file of the agent in the meantime.
     """
     texts: dict[Path, str] = {}
     before: dict[Path, str] = {}
@@ -251,20 +261,13 @@ def write_bundle(agent: AgentSpec, bundle: Bundle, folder: Path | None = None) -
         sources[target] = source
         if target not in texts:
             before[target] = texts[target] = read_text(source) if source else ""
-        texts[target] = _with_values(texts[target], values, source or target)
+        texts[target] = with_values(texts[target], values, source or target)
     if folder is not None:
         _make_folder(folder)
-    write_together({p: t for p, t in texts.items() if folder is not None or t != before[p]})
+        write_together(texts)
+    else:
+        write_over(before, texts)
     return list(texts)
-
-
-def _with_values(text: str, values: Mapping[str, Any], source: Path) -> str:
-    old = parse_yaml(text, str(source)) if text else {}
-    changes = {k: _as_written(old[k], v) if k in old else v for k, v in values.items()}
-    try:
-        return replace_values(text, changes)
-    except WriteError as error:
-        raise WriteError(f"{source}: {error}") from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -272,34 +275,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteError(f"{folder} cannot be made: {error.strerror}.") from error
-
-
-def _json_value(value: Any, where: str) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ProjectError(f"{where} must be a finite number, but got {value}.")
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, list | tuple):
-        return [_json_value(item, where) for item in value]
-    if isinstance(value, dict):
-        plain = {str(key): _json_value(item, f"{where}.{key}") for key, item in value.items()}
-        if len(plain) == len(value):
-            return plain
-    raise ProjectError(f"{where} must be a value that JSON has, but is a {type(value).__name__}.")
-
-
-def _as_written(old: Any, new: Any) -> Any:
-    """The new value with what did not change as YAML had it: dates, numbers as keys."""
-    if same_value(_json_value(old, ""), new):
-        return old
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = {str(key): key for key in old}
-        return {
-            keys.get(name, name): _as_written(old[keys[name]], value) if name in keys else value
-            for name, value in new.items()
-        }
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [_as_written(a, b) for a, b in zip(old, new, strict=True)]
-    return new

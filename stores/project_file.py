@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
-import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -12,7 +10,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
@@ -21,20 +18,20 @@ from pydantic import (
 )
 
 from tracetune.errors import ProjectError
-from tracetune.stores.yaml_files import same_value
+from tracetune.stores.parameter import Number, Parameter, Part, short
 
-__all__ = ["AgentPart", "Parameter", "ProjectPart", "PromptSpec", "nearest", "parse_project"]
+__all__ = [
+    "AgentPart",
+    "MirrorPart",
+    "Parameter",
+    "ProjectPart",
+    "PromptSpec",
+    "nearest",
+    "parse_project",
+]
 
+RESERVED = ("langgraph", "tracetune")
 STORES = ("memory://", "sqlite:///", "postgresql://", "postgres://")
-
-Kind = Literal["int", "float", "bool", "str"]
-Scalar = str | int | float | bool
-
-
-def _number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
 
 
 def _name(value: str) -> str:
@@ -56,11 +53,14 @@ def _sources(value: object) -> object:
     return tuple(items)
 
 
-def _choices(value: object) -> object:
+def _namespace(value: object) -> object:
     if not isinstance(value, list | tuple) or not value:
-        raise ValueError("must be a list with at least one value")
-    if not all(isinstance(item, Scalar) and item == item for item in value):
-        raise ValueError("must hold text, numbers, true or false")
+        raise ValueError("must be a list of texts")
+    for label in value:
+        if not isinstance(label, str) or not label.strip() or "." in label:
+            raise ValueError("must be a list of texts without dots (quote a number)")
+    if value[0] in RESERVED:
+        raise ValueError(f"must not begin with {value[0]}, which others keep their records under")
     return tuple(value)
 
 
@@ -71,24 +71,10 @@ def _store(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-Number = Annotated[int | float, BeforeValidator(_number)]
 Text = Annotated[str, BeforeValidator(_text)]
 
 
-class _Part(BaseModel):
-    """A part of the file; a key with nothing behind it counts as left out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_out_nothing(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        return {k: v for k, v in data.items() if v is not None or k not in cls.model_fields}
-
-
-class PromptSpec(_Part):
+class PromptSpec(Part):
     """When and how one prompt may be updated."""
 
     when_to_update: str = Field(
@@ -104,91 +90,34 @@ class PromptSpec(_Part):
     )
 
 
-class Parameter(_Part):
-    """What one config value may become."""
+class MirrorPart(Part):
+    """One place that an agent reads itself, and what every promotion puts there."""
 
-    type: Kind | None = Field(
-        default=None, description="Its type; the current value's when left out."
+    prompt: Text | None = Field(default=None, description="Name of the prompt to put there.")
+    config: Text | None = Field(default=None, description="Or name of the config value.")
+    namespace: Annotated[tuple[str, ...], BeforeValidator(_namespace)] | None = Field(
+        default=None, description="Where it lies in the project's own store."
     )
-    min: Number | None = Field(default=None, description="Smallest value allowed.")
-    max: Number | None = Field(default=None, description="Largest value allowed.")
-    choices: Annotated[tuple[Scalar, ...], BeforeValidator(_choices)] | None = Field(
-        default=None, description="The only values allowed."
+    file: Text | None = Field(
+        default=None, description="Or the YAML file it lies in, within the project's folder."
     )
-    frozen: StrictBool = Field(default=False, description="Whether it stays as it is.")
-    step_limit: StrictBool = Field(
-        default=False, description="Whether it limits the steps of a run."
+    key: Text = Field(description="The store's key, or the file's top-level key.")
+    field: Text | None = Field(
+        default=None, description="The field of the store's value; its other fields stay."
     )
-    description: str = Field(default="", description="What it does, for the model that tunes it.")
 
     @model_validator(mode="after")
-    def _agree(self) -> Parameter:
-        bounded = self.min is not None or self.max is not None
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min must be at most max, but {self.min} is above {self.max}")
-        if bounded and self.choices is not None:
-            raise ValueError("give either choices or bounds (min, max), not both")
-        if bounded and self.type in ("bool", "str"):
-            raise ValueError(f"bounds (min, max) need a number, but type is {self.type}")
-        if self.step_limit and self.type in ("bool", "str"):
-            raise ValueError(f"a step limit must be a number, but type is {self.type}")
-        for choice in self.choices or ():
-            if self.type and not _fits(self.type, choice):
-                raise ValueError(f"choices must all be {self.type}, but one is {_short(choice)}")
+    def _agree(self) -> MirrorPart:
+        if (self.prompt is None) == (self.config is None):
+            raise ValueError("needs either prompt or config: what to put there")
+        if (self.namespace is None) == (self.file is None):
+            raise ValueError("needs either namespace or file: where to put it")
+        if (self.namespace is None) != (self.field is None):
+            raise ValueError("needs a field with a namespace, and none with a file")
         return self
 
-    def violation(self, value: Any, current: Any) -> str | None:
-        """Say why the value may not replace the current one, or None when it may.
 
-        Keeping the current value is always allowed. A boolean is no integer, and an integer
-        will do where a float is wanted.
-        """
-        if same_value(value, current):
-            return None
-        if self.frozen:
-            return "it is frozen"
-        if self.choices is not None:
-            known = any(_alike(value, choice) for choice in self.choices)
-            listed = ", ".join(_short(choice) for choice in self.choices)
-            return None if known else f"{_short(value)} is none of its choices {listed}"
-        kind = self.type or _kind_of(current)
-        if kind is None and (self.min is not None or self.max is not None):
-            kind = "float"
-        if kind is None:
-            return f"its type is not known from {_short(current)}: declare it"
-        if not _fits(kind, value):
-            return f"{_short(value)} is no {kind}"
-        if self.min is not None and value < self.min:
-            return f"{_short(value)} is below its minimum {self.min}"
-        if self.max is not None and value > self.max:
-            return f"{_short(value)} is above its maximum {self.max}"
-        return None
-
-    def mismatch(self, current: Any) -> str | None:
-        """Say why the value an agent has now is not of the declared type, or None when it is."""
-        if self.type is None or _fits(self.type, current):
-            return None
-        return f"{_short(current)} is no {self.type}"
-
-
-def _kind_of(value: object) -> Kind | None:
-    kinds: tuple[Kind, ...] = ("bool", "int", "float", "str")
-    return next((kind for kind in kinds if _fits(kind, value)), None)
-
-
-def _fits(kind: Kind, value: object) -> bool:
-    if kind == "bool" or isinstance(value, bool):
-        return kind == "bool" and isinstance(value, bool)
-    if kind == "float":
-        return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, int if kind == "int" else str)
-
-
-def _alike(one: object, other: object) -> bool:
-    return isinstance(one, bool) == isinstance(other, bool) and one == other
-
-
-class RewardPart(_Part):
+class RewardPart(Part):
     """The weights of the reward; `RewardSpec` says what they weigh."""
 
     success_weight: Number = 1.0
@@ -197,7 +126,7 @@ class RewardPart(_Part):
     cap: Annotated[Number, Field(gt=0)] = 3.0
 
 
-class AgentPart(_Part):
+class AgentPart(Part):
     """One agent; paths are relative to the project file."""
 
     prompts_file: Text | None = None
@@ -206,6 +135,8 @@ class AgentPart(_Part):
     trace_agent: Text | None = None
     prompts: dict[str, PromptSpec] = Field(default_factory=dict)
     parameters: dict[str, Parameter] = Field(default_factory=dict)
+    write_files: StrictBool = False
+    mirror: tuple[MirrorPart, ...] = ()
 
     @model_validator(mode="after")
     def _agree(self) -> AgentPart:
@@ -215,13 +146,17 @@ class AgentPart(_Part):
             raise ValueError("has prompts, but no prompts_file that holds them")
         if self.parameters and self.config_file is None:
             raise ValueError("has parameters, but no config_file that holds them")
+        if self.prompts_file is None and any(part.prompt for part in self.mirror):
+            raise ValueError("has a prompt in mirror, but no prompts_file that holds it")
+        if self.config_file is None and any(part.config for part in self.mirror):
+            raise ValueError("has a config value in mirror, but no config_file that holds it")
         limits = [name for name, parameter in self.parameters.items() if parameter.step_limit]
         if len(limits) > 1:
             raise ValueError(f"may have one step_limit, but has {' and '.join(limits)}")
         return self
 
 
-class ProjectPart(_Part):
+class ProjectPart(Part):
     """The whole file."""
 
     project: Name
@@ -265,18 +200,19 @@ def _sentence(problem: dict[str, Any], data: Any) -> str:
         return f"{_dotted(loc)} is missing"
     if loc[-1] == "[key]":
         loc = loc[:-1]
-        return f"{_dotted(loc)}: a name {_expected(problem)}, but got {_short(loc[-1])}"
+        return f"{_dotted(loc)}: a name {_expected(problem)}, but got {short(loc[-1])}"
     # Behind the keys of the file, pydantic adds which member of a union it tried.
     key, value = [], data
     for part in loc:
-        if not (isinstance(value, dict) and part in value):
+        in_list = isinstance(value, list) and isinstance(part, int)
+        if not in_list and not (isinstance(value, dict) and part in value):
             break
         key.append(part)
         value = value[part]
     expected = _expected(problem)
     if isinstance(value, dict) and problem["type"] == "value_error":
         return f"{_dotted(key)}: {expected}"
-    shown = _without_secrets(value) if key == ["store"] else _short(value)
+    shown = _without_secrets(value) if key == ["store"] else short(value)
     return f"{_dotted(key)} {expected}, but got {shown}"
 
 
@@ -287,7 +223,8 @@ def _part_at(loc: tuple[str | int, ...]) -> type[BaseModel]:
         return RewardPart
     if len(loc) == 3:
         return AgentPart
-    return PromptSpec if loc[2] == "prompts" else Parameter
+    parts: dict[object, type[BaseModel]] = {"prompts": PromptSpec, "mirror": MirrorPart}
+    return parts.get(loc[2], Parameter)
 
 
 EXPECTED = {
@@ -297,6 +234,7 @@ EXPECTED = {
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
     "too_short": "must name at least one",
+    "tuple_type": "must be a list",
 }
 
 
@@ -311,11 +249,6 @@ def _dotted(loc: Any) -> str:
     return ".".join(str(part) for part in loc)
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
 def _without_secrets(url: Any) -> str:
     scheme, mark, _ = str(url).partition("://")
-    return f"{scheme}{mark}…" if mark else _short(url)
+    return f"{scheme}{mark}…" if mark else short(url)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import math
 import numbers
 import re
-import secrets
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, Literal, TypeVar
 
 from tracetune.errors import StoreError
 from tracetune.stores.bundle import Bundle
+from tracetune.stores.ids import id_time, new_release_id
 
 __all__ = [
     "LAYOUT",
@@ -25,16 +23,33 @@ __all__ = [
     "JournalEntry",
     "Origin",
     "Release",
+    "id_time",
     "new_release_id",
+    "upgraded",
 ]
 
 Origin = Literal["llm", "rules", "human", "import"]
-Action = Literal["committed", "promoted", "rolled back", "rejected", "imported"]
+Action = Literal[
+    "committed",
+    "forgotten",
+    "imported",
+    "labelled",
+    "promoted",
+    "pruned",
+    "refused",
+    "rejected",
+    "rolled back",
+    "unlabelled",
+]
+
+Json = dict[str, Any]
 
 LAYOUT = 1
 """Version of the records' layout; a record of a newer one is refused, never guessed at."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MIGRATIONS: Mapping[int, Callable[[str, Json], Json]] = {}
+"""By the version it reads: makes a record of one kind the next version's."""
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 R = TypeVar("R")
 
@@ -62,7 +77,9 @@ class Guideline:
         Raises:
             StoreError: The row is not a guideline.
         """
-        return _read("guideline", row, lambda: cls(**copy.deepcopy(dict(row))))
+        return _read(
+            "guideline", row, lambda: cls(**{name: _copied(value) for name, value in row.items()})
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +133,14 @@ class Release:
             StoreError: The row is no release, or of a newer layout than this tracetune knows.
         """
 
-        def build() -> Release:
-            values = _known(row)
-            values["guidelines"] = tuple(map(Guideline.from_dict, values["guidelines"]))
-            values["why"] = tuple(values["why"])
-            values["created_at"] = datetime.fromisoformat(values["created_at"])
-            return cls(**values)
+        return _read("release", row, lambda: cls._from_fields(upgraded("release", row)))
 
-        return _read("release", row, build)
+    @classmethod
+    def _from_fields(cls, values: Json) -> Release:
+        values["guidelines"] = tuple(map(Guideline.from_dict, values["guidelines"]))
+        values["why"] = tuple(values["why"])
+        values["created_at"] = datetime.fromisoformat(values["created_at"])
+        return cls(**values)
 
     def to_record(self) -> dict[str, Any]:
         """The form a store keeps: that of `to_dict`, but the config as JSON text.
@@ -136,8 +153,12 @@ class Release:
     @classmethod
     def from_record(cls, row: Mapping[str, Any]) -> Release:
         """Read the form a store keeps; errors as for `from_dict`."""
-        config = _read("release", row, lambda: json.loads(_known(row)["config"]))
-        return cls.from_dict({**row, "config": config})
+
+        def build() -> Release:
+            values = upgraded("release", row)
+            return cls._from_fields(values | {"config": json.loads(values["config"])})
+
+        return _read("release", row, build)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +175,22 @@ class JournalEntry:
     why: str
     at: datetime
     """In UTC."""
+    label: str = ""
+    """The one that was set or taken off."""
+    verdict: Mapping[str, Any] | None = None
+    """The release's, as `history` adds it; the journal does not hold it."""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """As `verdict`."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, with the layout's `version`."""
         return {"version": LAYOUT} | _json_fields(self)
+
+    def to_record(self) -> dict[str, Any]:
+        """The form a store keeps: without what is the release's, or empty."""
+        row = self.to_dict()
+        del row["verdict"], row["evidence"]
+        return row if self.label else {k: v for k, v in row.items() if k != "label"}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> JournalEntry:
@@ -168,39 +201,37 @@ class JournalEntry:
         """
 
         def build() -> JournalEntry:
-            values = _known(row)
+            values = upgraded("journal entry", row)
             values["at"] = datetime.fromisoformat(values["at"])
             return cls(**values)
 
         return _read("journal entry", row, build)
 
 
-class _IdClock:
-    """Milliseconds that never repeat nor go back within this process."""
+def upgraded(kind: str, row: Mapping[str, Any]) -> Json:
+    """Return a copy of a stored record in the layout of today, without its version.
 
-    def __init__(self) -> None:
-        self._last = 0
-        self._lock = threading.Lock()
+    Args:
+        kind: `release`, `journal entry`, `head`, `label` or `preferences`.
 
-    def tick(self, now: datetime) -> int:
-        with self._lock:
-            self._last = max((now - _EPOCH) // timedelta(milliseconds=1), self._last + 1)
-            return self._last
-
-
-_clock = _IdClock()
-
-
-def new_release_id(now: datetime) -> str:
-    """Return a new id such as `20261121-224711-482-3f9c07`: UTC time, then noise.
-
-    Ids sort by time; within a process each is greater than the one before, even when the
-    clock stands still or goes back. `now` must know its timezone.
+    Raises:
+        ValueError: Its layout is newer than this tracetune's, or too old to be known.
     """
-    milliseconds = _clock.tick(now)
-    moment = _EPOCH + timedelta(milliseconds=milliseconds)
-    noise = secrets.token_hex(3)  # other processes may commit in the same millisecond
-    return f"{moment:%Y%m%d-%H%M%S}-{milliseconds % 1000:03d}-{noise}"
+    values = {name: _copied(value) for name, value in row.items()}
+    version = values.pop("version")
+    while version != LAYOUT:
+        if version not in _MIGRATIONS:
+            raise ValueError(f"layout {version}, but this tracetune knows only layout {LAYOUT}")
+        values = _MIGRATIONS[version](kind, values)
+        version += 1
+    return values
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a JSON value that shares no list or mapping with it."""
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 def _json_fields(record: Any) -> dict[str, Any]:
@@ -230,15 +261,6 @@ def _jsonable(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _json_fields(value)
     return _jsonable(str(value))
-
-
-def _known(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the row without its version, which is checked."""
-    values = copy.deepcopy(dict(row))
-    version = values.pop("version")
-    if version != LAYOUT:
-        raise ValueError(f"layout {version}, but this tracetune knows only layout {LAYOUT}")
-    return values
 
 
 def _read(kind: str, row: Mapping[str, Any], build: Callable[[], R]) -> R:

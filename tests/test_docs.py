@@ -32,7 +32,8 @@ REPO = Path(__file__).parent.parent
 GUIDES = sorted((REPO / "docs").glob("*.md"))
 PAGES = [*GUIDES, REPO / "README.md"]
 SET_UP = ("pip ", "make serve")
-COMMANDS = ("run", "metrics", "patterns", "history", "show", "diff", "rollback", "export")
+COMMANDS = ("run", "metrics", "patterns", "history", "show", "diff")
+COMMANDS += ("promote", "rollback", "label", "export", "backup", "restore", "prune", "forget")
 
 _BLOCK = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 _ID = re.compile(r"\d{8}-\d{6}-\d{3}-[0-9a-f]{6}")

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from tracetune.stores.backends import open_store
     from tracetune.stores.bundle import Bundle
     from tracetune.stores.memory import AgentMemory, ProceduralMemory
+    from tracetune.stores.middleware import TunedPrompt, atuned, stamp, tuned
+    from tracetune.stores.parameter import Parameter
     from tracetune.stores.project import Project, load_project
-    from tracetune.stores.project_file import Parameter, PromptSpec
+    from tracetune.stores.project_file import PromptSpec
     from tracetune.stores.release import Guideline, JournalEntry, Release
     from tracetune.traces.compare import Verdict, compare_runs
     from tracetune.traces.metrics import Metrics, ToolMetrics, compute_metrics
@@ -62,8 +64,10 @@ _HOMES = {
     "stores.backends": ("open_store",),
     "stores.bundle": ("Bundle",),
     "stores.memory": ("AgentMemory", "ProceduralMemory"),
+    "stores.middleware": ("TunedPrompt", "atuned", "stamp", "tuned"),
+    "stores.parameter": ("Parameter",),
     "stores.project": ("Project", "load_project"),
-    "stores.project_file": ("Parameter", "PromptSpec"),
+    "stores.project_file": ("PromptSpec",),
     "stores.release": ("Guideline", "JournalEntry", "Release"),
     "traces.compare": ("Verdict", "compare_runs"),
     "traces.metrics": ("Metrics", "ToolMetrics", "compute_metrics"),
@@ -110,9 +114,11 @@ __all__ = [
     "Trace",
     "TraceError",
     "TraceTuneError",
+    "TunedPrompt",
     "Verdict",
     "Violation",
     "WriteError",
+    "atuned",
     "build_graph",
     "check_prompt",
     "compare_runs",
@@ -122,7 +128,9 @@ __all__ = [
     "open_store",
     "rank_prompts",
     "read_traces",
+    "stamp",
     "tune_config",
+    "tuned",
 ]
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from tracetune.terminal import acting
 from tracetune.terminal.failures import fail, told
+from tracetune.terminal.options import (
+    HERE,
+    AgentOption,
+    AgentsArgument,
+    JsonOption,
+    ProjectOption,
+    loaded,
+    tell,
+)
 
 __all__ = ["app", "main"]
 
@@ -20,23 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ProjectOption = Annotated[
-    Path,
-    typer.Option("--project", "-p", metavar="PATH", help="Project file, or the folder it is in."),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
-]
-AgentsArgument = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="AGENT", help="Agents of the project.", show_default="all"),
-]
-AgentOption = Annotated[
-    str | None,
-    typer.Option("--agent", "-a", metavar="NAME", help="Agent, where the project has several."),
-]
-HERE = Path()
 
 
 def _version(wanted: bool) -> None:
@@ -100,8 +93,8 @@ def run(
     from tracetune.terminal.report import render_report
 
     given = {"model": model, "review": review, "relearn": relearn or None, "min_traces": min_traces}
-    report = run_cycle(_load(project), agents or [], given, verbose=verbose)
-    _print(report.model_dump(mode="json"), lambda: render_report(report), as_json)
+    report = run_cycle(loaded(project), agents or [], given, verbose=verbose)
+    tell(report.model_dump(mode="json"), lambda: render_report(report), as_json)
     if report.status == "failed":
         raise typer.Exit(1)
 
@@ -122,8 +115,8 @@ def metrics(
     from tracetune.terminal.figures import render_metrics
     from tracetune.terminal.lookups import measure
 
-    found = measure(_load(project), agents or [], [n.strip() for n in by.split(",") if n.strip()])
-    _print({"metrics": found}, lambda: render_metrics(found), as_json)
+    found = measure(loaded(project), agents or [], [n.strip() for n in by.split(",") if n.strip()])
+    tell({"metrics": found}, lambda: render_metrics(found), as_json)
 
 
 @app.command()
@@ -137,8 +130,8 @@ def patterns(
     from tracetune.terminal.figures import render_patterns
     from tracetune.terminal.lookups import mine
 
-    found = mine(_load(project), agents or [], limit)
-    _print({"patterns": found}, lambda: render_patterns(found), as_json)
+    found = mine(loaded(project), agents or [], limit)
+    tell({"patterns": found}, lambda: render_patterns(found), as_json)
 
 
 @app.command()
@@ -153,8 +146,8 @@ def history(
     from tracetune.terminal.lookups import journals
     from tracetune.terminal.versions import render_histories
 
-    found = journals(_load(project), agent)
-    _print({"history": [one.to_dict() for one in found]}, lambda: render_histories(found), as_json)
+    found = journals(loaded(project), agent)
+    tell({"history": [one.to_dict() for one in found]}, lambda: render_histories(found), as_json)
 
 
 @app.command()
@@ -171,9 +164,9 @@ def show(
     from tracetune.terminal.lookups import find_release
     from tracetune.terminal.versions import render_release
 
-    found, head = find_release(_load(project), what, agent)
+    found, head = find_release(loaded(project), what, agent)
     document = found.to_dict() | {"head": found.id == head}
-    _print(document, lambda: render_release(found, head), as_json)
+    tell(document, lambda: render_release(found, head), as_json)
 
 
 @app.command()
@@ -194,33 +187,12 @@ def diff(
     from tracetune.terminal.diffs import render_releases_diff
     from tracetune.terminal.lookups import compare
 
-    found = compare(_load(project), before, after, agent)
-    _print(found, lambda: render_releases_diff(found), as_json)
+    found = compare(loaded(project), before, after, agent)
+    tell(found, lambda: render_releases_diff(found), as_json)
 
 
-@app.command()
-def rollback(
-    release: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RELEASE", help="Release to go back to.", show_default="the head's parent"
-        ),
-    ] = None,
-    project: ProjectOption = HERE,
-    agent: AgentOption = None,
-    why: Annotated[str, typer.Option(metavar="TEXT", help="Reason, kept in the journal.")] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Put an earlier release back in force.
-
-    [dim]tracetune rollback --why "bookings got worse"[/dim]
-    """
-    from tracetune.terminal.lookups import roll_back
-
-    done = roll_back(_load(project), release, agent, why)
-    said = f"{done['agent']}: {done['release']} is in force again."
-    hint = "Your YAML files are as they were: tracetune export --in-place changes them."
-    _print(done, lambda: f"{said}\n{hint}", as_json)
+for change in (acting.promote, acting.rollback, acting.label):
+    app.command()(change)
 
 
 @app.command()
@@ -248,9 +220,13 @@ def export(
     from tracetune.terminal.lookups import write_release
     from tracetune.terminal.style import relative
 
-    done = write_release(_load(project), release, agent, to, in_place=in_place)
+    done = write_release(loaded(project), release, agent, to, in_place=in_place)
     lines = [f"{done['agent']} {done['release']}", *map(relative, done["files"])]
-    _print(done, lambda: "\n  ".join(lines), as_json)
+    tell(done, lambda: "\n  ".join(lines), as_json)
+
+
+for upkeep in (acting.backup, acting.restore, acting.prune, acting.forget):
+    app.command()(upkeep)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -263,21 +239,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return fail(error, as_json=as_json)
     return told(code, as_json=as_json)
-
-
-def _load(path: Path) -> Any:
-    from tracetune.stores.project import find_project, load_project
-
-    return load_project(find_project(path))
-
-
-def _print(document: Any, rendered: Any, as_json: bool) -> None:
-    from tracetune.terminal.style import print_json, print_rendered
-
-    if as_json:
-        print_json(document)
-    else:
-        print_rendered(rendered())
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ TraceTuneError                 the root; a RuntimeError, so that server clients 
 Each message is one line that names the thing, the value and what was expected.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 __all__ = [
     "ConflictError",
     "InputError",
@@ -74,12 +77,16 @@ class ConflictError(StoreError):
     Attributes:
         base: The release the refused commit was built on.
         head: The release in force now.
+        clashes: A `stores.rebase.Clash` for each text or value that a rebase could not merge.
     """
 
-    def __init__(self, message: str, base: str | None, head: str | None) -> None:
-        super().__init__(message, base, head)  # all in args, so it survives pickling
+    def __init__(
+        self, message: str, base: str | None, head: str | None, clashes: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(message, base, head, clashes)  # all in args, so it survives pickling
         self.base = base
         self.head = head
+        self.clashes = tuple(clashes)
 
     def __str__(self) -> str:
         return str(self.args[0])

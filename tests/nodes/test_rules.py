@@ -42,6 +42,7 @@ def subject(text: str) -> Subject:
         refs={},
         base=None,
         in_files=False,
+        source_hash="",
         tools=["transfer"],
         traces=30,
         set_aside=0,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import pickle
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from langgraph.store.sqlite import SqliteStore
 
 from tracetune.errors import ConflictError, InputError, NotFoundError, StoreError
 from tracetune.stores.backends import open_store
-from tracetune.stores.memory import AgentMemory, ProceduralMemory
+from tracetune.stores.memory import NO_HEAD, AgentMemory, ProceduralMemory
 from tracetune.stores.release import Guideline
 
 ODD_TEXTS = {
@@ -48,7 +50,7 @@ class Way:
     store: BaseStore
     awaited: bool
 
-    async def do(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    async def do(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         if self.awaited:
             return await getattr(self.agent, f"a{name}")(*args, **kwargs)
         return getattr(self.agent, name)(*args, **kwargs)
@@ -274,7 +276,7 @@ async def test_history_is_complete_past_the_search_limit(way: Way):
 
 
 async def test_pages_join_without_loss(way: Way, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tracetune.stores.plans._PAGE", 7)
+    monkeypatch.setattr("tracetune.stores.reads._PAGE", 7)
     ids = [(await way.do("commit", prompts={"m": str(i)})).id for i in range(21)]
     assert [r.id for r in await way.do("releases")] == ids[::-1]
 
@@ -480,7 +482,271 @@ async def test_a_file_shared_by_two_stores_is_one_memory(tmp_path: Path):
     handle = open_store("sqlite:///m.db", base=tmp_path)
     with handle as one, open_store("sqlite:///m.db", base=tmp_path) as two:
         writer = ProceduralMemory(one, "project").agent("email")
-        reader = ProceduralMemory(two, "project").agent("email")
+        reader = ProceduralMemory(two, "project", max_age_s=0).agent("email")
         for i in range(5):
             writer.commit(prompts={"m": str(i)}, promote=True)
             assert reader.prompts == {"m": str(i)}
+
+
+async def test_rollback_counts_steps(way: Way):
+    ids = [(await way.do("commit", prompts={"m": str(i)}, promote=True)).id for i in range(4)]
+    assert (await way.do("rollback", steps=2)).id == ids[1]
+    assert (await way.do("rollback", steps=1)).id == ids[0]
+    with pytest.raises(NotFoundError, match="is its first: none to roll back to"):
+        await way.do("rollback", steps=1)
+    await way.do("rollback", ids[3])
+    with pytest.raises(NotFoundError, match="it goes back 3 steps only"):
+        await way.do("rollback", steps=4)
+    for wrong in ({"steps": 0}, {"steps": 1, "ref": ids[0]}):
+        with pytest.raises(InputError, match="steps must be 1 or more, and without a release"):
+            await way.do("rollback", **wrong)
+    assert (await way.do("head")).id == ids[3]
+
+
+async def test_labels_point_at_releases_and_stay_when_the_head_moves(way: Way):
+    first = await way.do("commit", prompts={"m": "1"}, promote=True)
+    second = await way.do("commit", prompts={"m": "2"})
+    assert await way.do("label", "production", first.id, by="ann", why="Tested.") == first
+    await way.do("label", "canary", second.id[-6:])
+    await way.do("promote", second.id)
+    assert await way.do("labelled", "production") == first
+    assert await way.do("labels") == {"canary": second.id, "production": first.id}
+    assert await way.do("label", "production", "canary") == second
+    assert await way.do("get", "production") == second
+    assert await way.do("unlabel", "canary", by="bob") == second
+    assert await way.do("labels") == {"production": second.id}
+    with pytest.raises(NotFoundError, match="has no label 'canary'; it has production"):
+        await way.do("labelled", "canary")
+    await way.do("label", "canary", first.id)
+    entries = [e for e in await way.do("history") if e.label]
+    assert [(e.action, e.label, e.release, e.previous, e.by) for e in entries] == [
+        ("labelled", "canary", first.id, None, ""),
+        ("unlabelled", "canary", second.id, second.id, "bob"),
+        ("labelled", "production", second.id, first.id, ""),
+        ("labelled", "canary", second.id, None, ""),
+        ("labelled", "production", first.id, None, "ann"),
+    ]
+
+
+async def test_rolling_back_to_a_label(way: Way):
+    first = await way.do("commit", prompts={"m": "1"}, promote=True)
+    await way.do("label", "good", first.id)
+    await way.do("commit", prompts={"m": "2"}, promote=True)
+    assert await way.do("rollback", "good") == first
+
+
+async def test_setting_a_label_again_is_no_news(way: Way):
+    release = await way.do("commit", prompts={"m": "1"})
+    await way.do("label", "good", release.id)
+    history = await way.do("history")
+    await way.do("label", "good", release.id)
+    assert await way.do("history") == history
+
+
+@pytest.mark.parametrize("name", ["", "head", "1st", "a b", "a.b", "x" * 51, "é", None])
+async def test_names_that_cannot_be_labels_are_refused(way: Way, name: Any):
+    release = await way.do("commit", prompts={"m": "1"})
+    with pytest.raises(InputError, match="must be a letter, then letters, digits"):
+        await way.do("label", name, release.id)
+    assert await way.do("labels") == {}
+
+
+async def test_history_tells_verdict_and_evidence(way: Way):
+    evidence, verdict = {"traces": ["t1"]}, {"decision": "better"}
+    release = await way.do(
+        "commit", prompts={"m": "1"}, evidence=evidence, verdict=verdict, promote=True
+    )
+    plain = await way.do("commit", prompts={"m": "2"})
+    found = {e.release: (e.verdict, e.evidence) for e in await way.do("history")}
+    assert found == {release.id: (verdict, evidence), plain.id: (None, {})}
+
+
+async def test_a_rebase_brings_the_change_onto_the_head(way: Way):
+    base = await way.do("commit", prompts={"a": "1", "b": "1"}, config={"n": 1}, promote=True)
+    theirs = await way.do("commit", prompts={"a": "1", "b": "2"}, base=base.id, promote=True)
+    mine = await way.do(
+        "commit", prompts={"a": "2", "b": "1"}, base=base.id, on_conflict="rebase", promote=True
+    )
+    assert (mine.prompts, mine.config) == ({"a": "2", "b": "2"}, {"n": 1})
+    assert mine.parent == theirs.id
+    assert await way.do("head") == mine
+
+
+async def test_a_rebase_that_clashes_is_refused_with_all_three_texts(way: Way):
+    base = await way.do("commit", prompts={"a": "1"}, config={"n": 1}, promote=True)
+    theirs = await way.do("commit", prompts={"a": "2"}, config={"n": 2}, promote=True)
+    with pytest.raises(ConflictError, match=r"both changed prompts.a, config.n\.") as caught:
+        await way.do(
+            "commit", prompts={"a": "3"}, config={"n": 3}, base=base.id, on_conflict="rebase"
+        )
+    told = [(c.part, c.name, c.base, c.mine, c.theirs) for c in caught.value.clashes]
+    assert told == [("prompts", "a", "1", "3", "2"), ("config", "n", 1, 3, 2)]
+    assert pickle.loads(pickle.dumps(caught.value)).clashes == caught.value.clashes
+    assert await way.do("head") == theirs
+    assert len(await way.do("releases")) == 2
+
+
+async def test_two_first_releases_rebase_onto_each_other(way: Way):
+    await way.do("commit", prompts={"a": "1"}, base=NO_HEAD, promote=True)
+    both = await way.do("commit", prompts={"b": "1"}, base=NO_HEAD, on_conflict="rebase")
+    assert both.prompts == {"a": "1", "b": "1"}
+
+
+async def test_a_base_that_was_never_there_cannot_be_rebased(way: Way):
+    await way.do("commit", prompts={"a": "1"}, promote=True)
+    with pytest.raises(ConflictError, match="built on x, but"):
+        await way.do("commit", prompts={"a": "2"}, base="x", on_conflict="rebase")
+
+
+def _user(way: Way, user: str) -> Way:
+    memory = ProceduralMemory(way.store, "project").agent("email", user=user)
+    return Way(memory, way.store, way.awaited)
+
+
+async def test_a_new_release_reaches_a_user_who_keeps_their_preferences(way: Way):
+    ann = _user(way, "ann.lee@example.org")
+    await way.do("commit", prompts={"a": "1", "b": "1"}, config={"n": 1, "m": 1}, promote=True)
+    await ann.do("prefer", prompts={"a": "mine"}, config={"n": 9})
+    second = await way.do("commit", prompts={"a": "2", "b": "2"}, promote=True)
+    head = await ann.do("head")
+    assert (head.prompts, head.config) == ({"a": "mine", "b": "2"}, {"n": 9, "m": 1})
+    assert head.id == second.id
+    assert head.content_hash == head.bundle.content_hash != second.content_hash
+    assert await way.do("head") == second
+    assert (await _user(way, "bob").do("head")) == second
+
+
+async def test_preferences_change_by_name_and_none_takes_them_away(way: Way):
+    ann = _user(way, "ann")
+    await way.do("commit", prompts={"a": "1", "b": "1"}, config={"n": 1}, promote=True)
+    await ann.do("prefer", prompts={"a": "x"}, config={"n": {"z": 1, "a": [1e16]}})
+    got = await ann.do("prefer", prompts={"b": "y", "a": None, "never": None})
+    assert (got.prompts, got.ignored) == ({"b": "y"}, ())
+    assert repr(got.config) == repr({"n": {"z": 1, "a": [1e16]}})
+    assert await ann.do("preferences") == got
+    assert (await ann.do("head")).prompts == {"a": "1", "b": "y"}
+
+
+async def test_preferences_outlive_a_name_that_vanishes(way: Way):
+    ann = _user(way, "ann")
+    await way.do("commit", prompts={"a": "1", "b": "1"}, config={"n": 1}, promote=True)
+    assert (await ann.do("prefer", prompts={"a": "x"}, config={"n": 2})).ignored == ()
+    await way.do("commit", prompts={"b": "2"}, config={"other": 1}, promote=True)
+    assert (await ann.do("preferences")).ignored == ("prompts.a", "config.n")
+    assert (await ann.do("head")).prompts == {"b": "2"}
+    await way.do("rollback")
+    assert (await ann.do("head")).prompts == {"a": "x", "b": "1"}
+
+
+async def test_a_user_of_an_agent_without_releases_has_no_head(way: Way):
+    ann = _user(way, "ann")
+    assert await ann.do("head") is None
+    assert (await ann.do("prefer", prompts={"a": "x"})).ignored == ("prompts.a",)
+    await way.do("commit", prompts={"a": "1"}, promote=True)
+    assert (await ann.do("head")).prompts == {"a": "x"}
+
+
+async def test_a_label_is_read_with_the_users_preferences(way: Way):
+    first = await way.do("commit", prompts={"a": "1"}, promote=True)
+    await way.do("label", "production", first.id)
+    ann = _user(way, "ann")
+    await ann.do("prefer", prompts={"a": "x"})
+    assert (await ann.do("labelled", "production")).prompts == {"a": "x"}
+
+
+@pytest.mark.parametrize(
+    ("act", "args"),
+    [
+        ("commit", {"prompts": {"a": "2"}}),
+        ("promote", {"ref": "x"}),
+        ("rollback", {}),
+        ("reject", {"ref": "x", "by": "", "why": ""}),
+        ("label", {"name": "x", "ref": "x"}),
+        ("unlabel", {"name": "x"}),
+    ],
+)
+async def test_a_release_is_not_made_or_moved_for_one_user(way: Way, act: str, args: Any):
+    ann = _user(way, "ann")
+    with pytest.raises(InputError, match=f"{act} is for all users of agent 'email'"):
+        await ann.do(act, **args)
+
+
+async def test_preferences_set_at_once_all_count(way: Way):
+    names = [f"p{i}" for i in range(8)]
+    await way.do("commit", prompts=dict.fromkeys(names, "1"), promote=True)
+    ann = _user(way, "ann")
+    await asyncio.gather(*(ann.do("prefer", prompts={name: "x"}) for name in names))
+    assert (await ann.do("head")).prompts == dict.fromkeys(names, "x")
+
+
+@pytest.mark.parametrize(
+    "user", ["a@b.c", "..", "a/b:c%2E", "Über uns", "*", "langgraph", "x" * 200, "\n\x00"]
+)
+async def test_users_may_have_any_name(way: Way, user: str):
+    await way.do("commit", prompts={"a": "1"}, promote=True)
+    await _user(way, user).do("prefer", prompts={"a": "x"})
+    assert (await _user(way, user).do("head")).prompts == {"a": "x"}
+    for other in ("a@b%2Ec", "a@b", user[1:] + "!"):
+        assert (await _user(way, other).do("head")).prompts == {"a": "1"}
+
+
+@pytest.mark.parametrize("user", ["", " ", "x" * 201, "\ud800", 3])
+def test_users_that_cannot_be_are_refused(user: Any):
+    memory = ProceduralMemory(InMemoryStore(), "project")
+    with pytest.raises(InputError, match="must be text of 1 to 200 characters"):
+        memory.agent("email", user=user)
+
+
+async def test_a_preference_that_cannot_be_kept_is_refused(way: Way):
+    ann = _user(way, "ann")
+    with pytest.raises(InputError, match=r"email for user 'ann'.config.n must be"):
+        await ann.do("prefer", config={"n": float("nan")})
+    assert (await ann.do("preferences")).config == {}
+
+
+@pytest.fixture
+def old_store(tmp_path: Path, repo: Path) -> Path:
+    """A folder with the store file that layout 1 was written in."""
+    text = (repo / "tests/stores/old_layout/layout-1.sql").read_text(encoding="utf-8")
+    with closing(sqlite3.connect(tmp_path / "m.db")) as conn:
+        conn.executescript(text)
+    return tmp_path
+
+
+def test_a_store_of_layout_1_is_read_and_written_on(old_store: Path):
+    with open_store("sqlite:///m.db", base=old_store) as store:
+        agent = ProceduralMemory(store, "shop").agent("desk")
+        first = agent.release
+        assert first.id == "20261122-000927-153-f367bf"
+        assert first.prompts == {"main": "You answer at the desk.\r\nBe naïve. 🙂\n"}
+        nested = {"z": [1.0, None], "a": True}
+        assert repr(first.config) == repr({"max_steps": 40, "f": 1e16, "nested": nested})
+        assert first.content_hash == first.bundle.content_hash
+        newest = agent.history()
+        assert [(e.action, e.by) for e in newest[:2]] == [
+            ("rolled back", "ann"),
+            ("rejected", "bob"),
+        ]
+        assert newest[2].release == newest[1].release
+        assert agent.get(newest[0].previous or "").guidelines[0].text == "Book once."
+        made = agent.commit(config={"max_steps": 30}, base=first.id, promote=True)
+        assert agent.release == made
+        assert agent.rollback(steps=1) == first
+
+
+def test_an_old_layout_is_brought_up_step_by_step(old_store: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: set[str] = set()
+
+    def named(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+        seen.add(kind)
+        return row | {"by": row["by"].upper()} if kind == "journal entry" else row
+
+    monkeypatch.setattr("tracetune.stores.release.LAYOUT", 3)
+    monkeypatch.setattr(
+        "tracetune.stores.release._MIGRATIONS", {1: named, 2: lambda kind, row: row}
+    )
+    with open_store("sqlite:///m.db", base=old_store) as store:
+        agent = ProceduralMemory(store, "shop").agent("desk")
+        assert agent.release.config["max_steps"] == 40
+        assert agent.history(1)[0].by == "ANN"
+    assert seen == {"head", "journal entry", "release"}

@@ -26,6 +26,8 @@ from tracetune.stores.project import (
     read_bundle,
     write_bundle,
 )
+from tracetune.stores.targets import MirrorTarget
+from tracetune.stores.yaml_values import write_over
 from tracetune.traces.reward import RewardSpec
 
 PROJECT = """\
@@ -117,6 +119,9 @@ def test_what_is_given_is_kept(folder: Path) -> None:
             traces: [a/*.json, /data/b.jsonl]
             prompts:
             parameters:
+            mirror:
+              - {prompt: main, namespace: [ana, "7"], key: it, field: prompt}
+              - {prompt: main, file: x/../own.yaml, key: text}
         """
     )
     project = load(folder)
@@ -128,6 +133,11 @@ def test_what_is_given_is_kept(folder: Path) -> None:
     assert agent.config_file is None
     assert agent.trace_agent == "Mail Agent"
     assert agent.traces == (f"{folder}/a/*.json", "/data/b.jsonl")
+    assert not agent.write_files
+    assert agent.mirror == (
+        MirrorTarget("store ana/7/it.prompt", "main", None, "it", ("ana", "7"), "prompt"),
+        MirrorTarget("x/../own.yaml text", "main", None, "text", file=folder / "own.yaml"),
+    )
 
 
 def test_the_home_folder_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +177,10 @@ def test_the_examples_load_and_write_back_unchanged(
 def edited(old: str, new: str) -> Callable[[], str]:
     assert old in PROJECT
     return lambda: PROJECT.replace(old, new)
+
+
+def mirrored(targets: str) -> Callable[[], str]:
+    return edited("    traces:", f"    mirror: {targets}\n    traces:")
 
 
 WRONG = {
@@ -345,6 +359,80 @@ WRONG = {
         "line 2, column 1: the key 'project'",
     ),
     "a list": (lambda: "- a\n", "must hold a mapping at the top, but holds a list"),
+    "write_files in words": (
+        edited("    traces:", "    write_files: sure\n    traces:"),
+        'agents.airline.write_files must be true or false, but got "sure"',
+    ),
+    "a mirror that is no list": (
+        mirrored("{prompt: policy, namespace: [a], key: k, field: f}"),
+        "agents.airline.mirror must be a list, but got {",
+    ),
+    "a target without a key": (
+        mirrored("[{prompt: policy, namespace: [a]}]"),
+        "agents.airline.mirror.0.key is missing",
+    ),
+    "a mistyped key of a target": (
+        mirrored("[{prompt: policy, namespce: [a], key: k, field: f}]"),
+        "agents.airline.mirror.0.namespce is not a known key (did you mean namespace?)",
+    ),
+    "a target of nothing": (
+        mirrored("[{namespace: [a], key: k, field: f}]"),
+        "agents.airline.mirror.0: needs either prompt or config: what to put there",
+    ),
+    "a target of two things": (
+        mirrored("[{prompt: policy, config: max_steps, namespace: [a], key: k, field: f}]"),
+        "agents.airline.mirror.0: needs either prompt or config: what to put there",
+    ),
+    "a target that is nowhere": (
+        mirrored("[{prompt: policy, namespace: [a], key: k, field: f}, {prompt: policy, key: k}]"),
+        "agents.airline.mirror.1: needs either namespace or file: where to put it",
+    ),
+    "a field of a file": (
+        mirrored("[{prompt: policy, file: a.yaml, key: k, field: f}]"),
+        "agents.airline.mirror.0: needs a field with a namespace, and none with a file",
+    ),
+    "a namespace with a number": (
+        mirrored("[{prompt: policy, namespace: [7], key: k, field: f}]"),
+        "agents.airline.mirror.0.namespace must be a list of texts without dots (quote a number), "
+        "but got [7]",
+    ),
+    "a namespace as text": (
+        mirrored("[{prompt: policy, namespace: a, key: k, field: f}]"),
+        'agents.airline.mirror.0.namespace must be a list of texts, but got "a"',
+    ),
+    "the namespace of memory itself": (
+        mirrored("[{prompt: policy, namespace: [tracetune, a], key: k, field: f}]"),
+        "agents.airline.mirror.0.namespace must not begin with tracetune, which others keep their "
+        'records under, but got ["tracetune", "a"]',
+    ),
+    "a target file elsewhere": (
+        mirrored("[{prompt: policy, file: a/../../b.yaml, key: k}]"),
+        "agents.airline.mirror.0.file must lie in the project's folder, but got 'a/../../b.yaml'",
+    ),
+    "an absolute target file elsewhere": (
+        mirrored("[{prompt: policy, file: /etc/hosts, key: k}]"),
+        "agents.airline.mirror.0.file must lie in the project's folder, but got '/etc/hosts'",
+    ),
+    "own files to write that lie elsewhere": (
+        edited("prompts_file: ", "write_files: true\n    prompts_file: ../"),
+        "agents.airline.prompts_file (with write_files: true) must lie in the project's folder, "
+        "but got '../prompts.yaml'",
+    ),
+    "its own file as a target": (
+        mirrored("[{prompt: policy, file: x/../prompts.yaml, key: k}]"),
+        "agents.airline.mirror.0.file is agents.airline.prompts_file: write_files: true writes it",
+    ),
+    "the project file as a target": (
+        mirrored("[{prompt: policy, file: tracetune.yaml, key: k}]"),
+        "agents.airline.mirror.0.file is the project file itself",
+    ),
+    "two targets at one place": (
+        mirrored(
+            "[{prompt: policy, namespace: [a], key: k, field: f}, "
+            "{config: max_steps, namespace: [a], key: k, field: f}]"
+        ),
+        "agents.airline.mirror.1 is the same place as agents.airline.mirror.0",
+    ),
 }
 
 
@@ -607,6 +695,13 @@ def test_it_works_from_threads(folder: Path) -> None:
         assert len({bundle.content_hash for bundle in pool.map(cycle, range(12))}) == 1
     written = {(folder / f"out{i}" / "prompts.yaml").read_text() for i in range(12)}
     assert written == {PROMPTS.replace("Book well", "Book better")}
+
+
+def test_a_file_changed_while_it_was_being_written_stays(folder: Path) -> None:
+    file = folder / "config.yaml"
+    with pytest.raises(WriteError, match=r"config\.yaml was changed by someone else meanwhile"):
+        write_over({file: "old: 1\n"}, {file: "old: 2\n"})
+    assert file.read_text() == CONFIG
 
 
 def test_dates_and_keys_stay_as_they_were(folder: Path) -> None:

@@ -21,11 +21,14 @@ __all__ = [
     "Journal",
     "compare",
     "find_release",
+    "is_new",
     "journals",
     "measure",
+    "memory_of",
     "mine",
-    "roll_back",
+    "owner_of",
     "store_file",
+    "who",
     "write_release",
 ]
 
@@ -99,9 +102,9 @@ def journals(project: Project, agent: str | None) -> list[Journal]:
         StoreError: Memory cannot be read.
     """
     names = [project.agent(agent).name] if agent else list(project.agents)
-    if _is_new(project):
+    if is_new(project):
         return [Journal(name, None, ()) for name in names]
-    with _memory(project) as memory:
+    with memory_of(project) as memory:
         return [_journal(memory.agent(name)) for name in names]
 
 
@@ -116,8 +119,8 @@ def find_release(
     """
     if what in project.agents and agent is None:
         what, agent = None, what
-    with _memory(project) as memory:
-        owner = _owner(project, memory, [what], agent)
+    with memory_of(project) as memory:
+        owner = owner_of(project, memory, [what], agent)
         head = owner.head()
         found = owner.release if what is None else owner.get(what)
         return found, head.id if head else None
@@ -132,8 +135,8 @@ def compare(project: Project, before: str | None, after: str | None, agent: str 
     """
     from tracetune.terminal.diffs import bundle_diff
 
-    with _memory(project) as memory:
-        owner = _owner(project, memory, [before, after], agent)
+    with memory_of(project) as memory:
+        owner = owner_of(project, memory, [before, after], agent)
         new = owner.release if after is None else owner.get(after)
         if before is None and new.parent is None:
             raise NotFoundError(
@@ -142,20 +145,6 @@ def compare(project: Project, before: str | None, after: str | None, agent: str 
         old = owner.get(before or new.parent or "")
     ends = {"agent": owner.name, "before": old.id, "after": new.id}
     return ends | bundle_diff(_bundle(old), _bundle(new))
-
-
-def roll_back(project: Project, release: str | None, agent: str | None, why: str) -> Json:
-    """Put an earlier release in force; return `{agent, release, previous}`.
-
-    Raises:
-        InputError: There is no such release, or it cannot be gone back to.
-        StoreError: Memory failed; the head is what it was.
-    """
-    with _memory(project) as memory:
-        owner = _owner(project, memory, [release], agent)
-        previous = owner.release.id
-        now = owner.rollback(release, by=_who(), why=why)
-        return {"agent": owner.name, "release": now.id, "previous": previous}
 
 
 def write_release(
@@ -187,11 +176,17 @@ def store_file(project: Project) -> Path | None:
 
 
 @contextmanager
-def _memory(project: Project) -> Iterator[ProceduralMemory]:
+def memory_of(project: Project) -> Iterator[ProceduralMemory]:
+    """Open the project's memory.
+
+    Raises:
+        NotFoundError: There is none yet; it is not made.
+        StoreError: It cannot be opened.
+    """
     from tracetune.stores.backends import open_store
     from tracetune.stores.memory import ProceduralMemory
 
-    if _is_new(project):
+    if is_new(project):
         raise NotFoundError(
             f"Project {project.name!r} has no release yet: tracetune run makes the first."
         )
@@ -199,16 +194,20 @@ def _memory(project: Project) -> Iterator[ProceduralMemory]:
         yield ProceduralMemory(store, project.name)
 
 
-def _is_new(project: Project) -> bool:
-    """Whether memory is a file that is not there: opening it, only to look, would make it."""
+def is_new(project: Project) -> bool:
+    """Return whether memory is a file that is not there, which opening it would make."""
     file = store_file(project)
     return file is not None and not file.exists()
 
 
-def _owner(
+def owner_of(
     project: Project, memory: ProceduralMemory, refs: Sequence[str | None], agent: str | None
 ) -> AgentMemory:
-    """The memory of the agent that is named, is the only one, or has the releases."""
+    """Return the memory of the agent that is named, is the only one, or has the releases.
+
+    Raises:
+        InputError: None of these tells one agent.
+    """
     if agent is not None:
         return memory.agent(project.agent(agent).name)
     names = list(project.agents)
@@ -243,7 +242,8 @@ def _bundle(release: Release) -> Json:
     return {"prompts": dict(release.prompts), "config": dict(release.config)}
 
 
-def _who() -> str:
+def who() -> str:
+    """Return who sits at this terminal, for the journal."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # no name for this user id, as in some containers

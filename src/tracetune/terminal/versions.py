@@ -70,7 +70,8 @@ def _entry(entry: JournalEntry, actions: str, head: str | None) -> Text:
     if entry.release == head:
         text.append(" ← head", "bold green")
     left = f" from {entry.previous}" if entry.action == "rolled back" and entry.previous else ""
-    text.append(f"\n{actions}{left}" + (f" by {one_line(entry.by)}" if entry.by else ""))
+    named = f" {one_line(entry.label)}" if entry.label else ""
+    text.append(f"\n{actions}{named}{left}" + (f" by {one_line(entry.by)}" if entry.by else ""))
     return text.append(f"\n{one_line(entry.why)}", "dim") if entry.why else text
 
 

@@ -1,0 +1,200 @@
+"""Pruning drops what nothing needs, and nothing else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.store.base import PutOp
+from langgraph.store.sqlite import SqliteStore
+
+from tracetune.errors import InputError, NotFoundError
+from tracetune.stores.archive import dump
+from tracetune.stores.backends import open_store
+from tracetune.stores.memory import AgentMemory, ProceduralMemory
+from tracetune.stores.plans import AgentPlans
+from tracetune.stores.prune import aprune, prune
+from tracetune.stores.steps import Swap, WritePlan
+from tracetune.stores.swap import carry_out
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[ProceduralMemory]:
+    with open_store("sqlite:///memory.db", base=tmp_path) as store:
+        yield ProceduralMemory(store, "shop")
+
+
+@pytest.fixture
+def desk(memory: ProceduralMemory) -> AgentMemory:
+    return memory.agent("desk")
+
+
+def commits(desk: AgentMemory, count: int, *, promote: bool = True) -> list[str]:
+    """Ids of new releases, oldest first."""
+    start = len(desk.releases())
+    made = range(start, start + count)
+    return [desk.commit(prompts={"main": f"{n}"}, promote=promote).id for n in made]
+
+
+def go_on(plan: WritePlan[Any], step: Any, memory: ProceduralMemory) -> None:
+    while True:
+        step = plan.send(carry_out(memory.store, step))
+
+
+def left(desk: AgentMemory) -> set[str]:
+    return {release.id for release in desk.releases()}
+
+
+def test_what_lies_further_back_than_keep_is_dropped_and_journalled(
+    memory: ProceduralMemory, desk: AgentMemory
+) -> None:
+    ids = commits(desk, 10)
+    done = prune(memory, "desk", keep=3, by="ana")
+    assert done.dropped == tuple(ids[:6])
+    assert left(desk) == set(ids[6:])
+    assert done.kept == 4
+    notes = [e for e in desk.history() if e.action == "pruned"]
+    assert [(e.release, e.by) for e in reversed(notes)] == [(i, "ana") for i in ids[:6]]
+    assert {e.release for e in desk.history() if e.action == "committed"} == set(ids)
+    assert desk.rollback().id == ids[8]
+    assert desk.rollback(ids[6]).id == ids[6]
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(
+    memory: ProceduralMemory, desk: AgentMemory
+) -> None:
+    commits(desk, 10)
+    before = dump(memory)
+    told = prune(memory, "desk", keep=3, dry_run=True)
+    assert dump(memory) == before
+    assert prune(memory, "desk", keep=3) == told
+    assert prune(memory, "desk", keep=3).dropped == ()
+
+
+def test_the_head_and_its_parents_stay_however_old(
+    memory: ProceduralMemory, desk: AgentMemory
+) -> None:
+    old = commits(desk, 6)
+    commits(desk, 20, promote=False)
+    prune(memory, "desk", keep=2)
+    assert set(old[3:]) <= left(desk)
+    assert left(desk).isdisjoint(old[:3])
+    assert desk.release.id == old[-1]
+
+
+def test_what_was_in_force_lately_stays(memory: ProceduralMemory, desk: AgentMemory) -> None:
+    ids = commits(desk, 12)
+    desk.promote(ids[2])
+    desk.promote(ids[-1])
+    prune(memory, "desk", keep=2)
+    assert left(desk) == {ids[2], *ids[-3:]}
+    assert desk.rollback(ids[2]).id == ids[2]
+
+
+def test_what_any_other_record_names_stays(memory: ProceduralMemory, desk: AgentMemory) -> None:
+    ids = commits(desk, 8)
+    home = ("tracetune", "shop", "desk")
+    memory.store.put((*home, "labels"), "canary", {"release": ids[0]})
+    memory.store.put((*home, "users", "bob"), "layer", {"over": [{"base": ids[1]}]})
+    prune(memory, "desk", keep=1)
+    assert left(desk) == {ids[0], ids[1], *ids[-2:]}
+
+
+def test_what_the_next_cycle_looks_up_stays(memory: ProceduralMemory, desk: AgentMemory) -> None:
+    kept = [
+        desk.commit(prompts={"main": "file"}, origin="import", evidence={"source": {}}).id,
+        desk.commit(prompts={"main": "learned"}, origin="rules", evidence={"digest": "d"}).id,
+        desk.commit(prompts={"main": "exported"}).id,
+    ]
+    ids = commits(desk, 8)
+    exported = desk.get(kept[2]).content_hash
+    prune(memory, "desk", keep=1, declared=[exported])
+    assert left(desk) == {*kept, *ids[-2:]}
+
+
+def test_an_agent_that_is_called_as_a_part_of_memory_keeps_its_head(
+    memory: ProceduralMemory,
+) -> None:
+    odd = memory.agent("releases")
+    ids = commits(odd, 5)
+    prune(memory, "releases", keep=1)
+    assert odd.release.id == ids[-1]
+    assert left(odd) == set(ids[-2:])
+
+
+def test_another_agents_releases_are_left_alone(
+    memory: ProceduralMemory, desk: AgentMemory
+) -> None:
+    commits(desk, 5)
+    till = memory.agent("till")
+    ids = commits(till, 5)
+    prune(memory, "desk", keep=1)
+    assert left(till) == set(ids)
+
+
+def test_an_agent_without_releases_has_none_to_drop(memory: ProceduralMemory) -> None:
+    assert prune(memory, "desk", keep=1).dropped == ()
+    assert len(dump(memory)) == 2
+
+
+def test_to_keep_nothing_is_refused(memory: ProceduralMemory) -> None:
+    with pytest.raises(InputError, match="keep must be 1 or more, but got 0"):
+        prune(memory, "desk", keep=0)
+
+
+async def test_the_async_twin_does_the_same(tmp_path: Path) -> None:
+    async with open_store("sqlite:///memory.db", base=tmp_path) as store:
+        memory = ProceduralMemory(store, "shop")
+        desk = memory.agent("desk")
+        for n in range(5):
+            await desk.acommit(prompts={"main": f"{n}"}, promote=True)
+        assert len((await aprune(memory, "desk", keep=1)).dropped) == 3
+        assert len(await desk.areleases()) == 2
+
+
+def test_what_someone_promotes_meanwhile_never_leaves_a_head_without_a_release(
+    memory: ProceduralMemory, desk: AgentMemory
+) -> None:
+    ids = commits(desk, 5)
+    # A promotion that has found its release, and is about to move the head.
+    promotion = AgentPlans("shop", "desk").promote(ids[0])
+    step = next(promotion)
+    while not isinstance(step, Swap):
+        step = promotion.send(carry_out(memory.store, step))
+    assert prune(memory, "desk", keep=1).dropped == tuple(ids[:3])
+    with pytest.raises(NotFoundError):
+        go_on(promotion, step, memory)
+    assert desk.release.id == ids[-1]
+
+
+def test_what_is_labelled_meanwhile_comes_back(memory: ProceduralMemory, desk: AgentMemory) -> None:
+    ids = commits(desk, 5)
+    old = desk.get(ids[0])
+
+    class Labelling(SqliteStore):
+        """The same file; someone labels a release as it is deleted."""
+
+        def batch(self, ops: Any) -> Any:
+            ops = list(ops)
+            if isinstance(ops[0], PutOp) and ops[0].value is None:
+                desk.label("canary", ids[0])
+            return super().batch(ops)
+
+    store = Labelling(memory.store.conn)  # type: ignore[attr-defined]
+    done = prune(ProceduralMemory(store, "shop"), "desk", keep=1)
+    assert done.dropped == tuple(ids[1:3])
+    assert done.kept == 3
+    assert desk.labelled("canary") == old
+
+
+def test_labels_and_promotions_work_after_pruning(
+    memory: ProceduralMemory, desk: AgentMemory
+) -> None:
+    ids = commits(desk, 6)
+    desk.label("canary", ids[1])
+    prune(memory, "desk", keep=1)
+    assert desk.labelled("canary").id == ids[1]
+    base = desk.release.id
+    assert desk.commit(config={"n": 1}, base=base, promote=True).parent == base
+    assert desk.promote("canary").id == ids[1]
+    assert desk.rollback(base).id == base
