@@ -12,7 +12,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export LANGGRAPH_CLI_NO_ANALYTICS := 1
 export LANGGRAPH_NO_VERSION_CHECK := true
 
-.PHONY: help run test check format serve clean
+.PHONY: help run test check bench format serve clean
 .NOTPARALLEL:
 
 help: ## Show what there is
@@ -29,6 +29,9 @@ check: .venv/dev ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: .venv/dev ## Measure memory and try to break it (minutes); see ARGS="--help"
+	$(BIN)/python bench/memory.py $(ARGS)
 
 format: .venv/dev ## Put the code in the form that check wants
 	$(BIN)/ruff check --fix .

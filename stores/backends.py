@@ -192,11 +192,22 @@ def _prepare(path: Path) -> None:
             SqliteStore(conn).setup()
             return
         except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
+            _note_migration(conn, str(error))
             if not left or not re.search("locked|busy|UNIQUE|duplicate|exists", str(error)):
                 raise
             time.sleep(0.02)
         finally:
             conn.close()
+
+
+def _note_migration(conn: sqlite3.Connection, error: str) -> None:
+    """Note a migration that was done by a process which was killed before it noted it."""
+    from langgraph.store.sqlite import SqliteStore
+
+    done = re.fullmatch(r"duplicate column name: (\w+)", error)
+    for version, text in enumerate(SqliteStore.MIGRATIONS):
+        if done and re.search(rf"ADD COLUMN {done[1]}\b", text):
+            conn.execute("INSERT OR IGNORE INTO store_migrations (v) VALUES (?)", (version,))
 
 
 @contextmanager
@@ -231,22 +242,29 @@ async def _asqlite(path: Path) -> AsyncIterator[BaseStore]:
 
 @contextmanager
 def _postgres(url: str) -> Iterator[BaseStore]:
-    with _postgres_module(url).PostgresStore.from_conn_string(url) as store:
+    store = _postgres_module(url).ReconnectingStore(url)
+    try:
         store.setup()
         yield store
+    finally:
+        store.close()
 
 
 @asynccontextmanager
 async def _apostgres(url: str) -> AsyncIterator[BaseStore]:
-    async with _postgres_module(url).AsyncPostgresStore.from_conn_string(url) as store:
+    store = await _postgres_module(url).AsyncReconnectingStore.open(url)
+    try:
         await store.setup()
         yield store
+    finally:
+        await store.close()
 
 
 def _postgres_module(url: str) -> Any:
     try:
         # By name: type checkers run without the extra, too.
-        return importlib.import_module("langgraph.store.postgres")
+        importlib.import_module("langgraph.store.postgres")
+        return importlib.import_module("tracetune.stores.postgres")
     except ImportError as error:
         place = _public(url)
         hint = "pip install 'tracetune[postgres]'"

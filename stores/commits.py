@@ -94,11 +94,11 @@ class CommitPlans(HeadPlans):
                 draft = yield from self._rebased(base, head, prompts, config, guidelines)
             else:
                 raise self._conflict("commit", base or None, parent)
-            release = self._release(made, draft, pointer, parent)
-            row = release.to_record()
+            row = self._release(made, draft, pointer, parent).to_record()
+            release = Release.from_record(row)
             if (yield from self._keep(release, row, pointer, promote=promote, by=by)):
-                return Release.from_record(row)
-        raise self._conflict("commit", base, self._last_head or None)
+                return release
+        raise self._conflict("commit", base, parent)
 
     def _draft(
         self,

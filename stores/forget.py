@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.store.base import PutOp, SearchItem
+from langgraph.store.base import GetOp, PutOp, SearchItem
 
 from tracetune.errors import InputError
 from tracetune.stores.memory import ProceduralMemory
-from tracetune.stores.reads import Plan
-from tracetune.stores.records import Namespace, arun, note, records, run, strings, write
+from tracetune.stores.records import Namespace, arun, note, records, renew_head, run, strings, write
+from tracetune.stores.steps import WritePlan
 
 __all__ = ["Forgotten", "Resting", "aforget", "forget"]
 
@@ -79,17 +79,23 @@ def forget(
         InputError: The id is empty.
         StoreError: The store failed; run it again, what is done already stays done.
     """
-    return run(memory.store, _forget(memory, trace_id, agent, by), "forget a trace")
+    found = run(memory.store, _forget(memory, trace_id, agent, by), "forget a trace")
+    memory.look_again()
+    return found
 
 
 async def aforget(
     memory: ProceduralMemory, trace_id: str, *, agent: str | None = None, by: str = ""
 ) -> Forgotten:
     """As `forget`; never blocks the event loop."""
-    return await arun(memory.store, _forget(memory, trace_id, agent, by), "forget a trace")
+    found = await arun(memory.store, _forget(memory, trace_id, agent, by), "forget a trace")
+    memory.look_again()
+    return found
 
 
-def _forget(memory: ProceduralMemory, trace_id: str, agent: str | None, by: str) -> Plan[Forgotten]:
+def _forget(
+    memory: ProceduralMemory, trace_id: str, agent: str | None, by: str
+) -> WritePlan[Forgotten]:
     if not trace_id.strip():
         raise InputError(f"The trace's id must be text, but got {trace_id!r}.")
     home: Namespace = ("tracetune", memory.project)
@@ -107,6 +113,9 @@ def _forget(memory: ProceduralMemory, trace_id: str, agent: str | None, by: str)
         touched[item.namespace[:-1], about] = None
     notes = [note(place, "forgotten", about, by, _WHY) for place, about in touched]
     yield from write([*notes, *puts])
+    for place in dict.fromkeys(place for place, _ in touched):
+        [head] = yield [GetOp(place, "head", refresh_ttl=False)]
+        yield from renew_head(place, head)
     held = [item for item in items if item.namespace[-1] == "releases"]
     forces = _in_force(items)
     return Forgotten(

@@ -170,8 +170,6 @@ class HeadPlans(ReadPlans):
         if outcome == "overwritten":
             what = "commit" if with_it else _DONE[action]
             yield from self._check_overwritten(what, release.id, previous, note.key)
-        if outcome != "lost":
-            self._last_head = release.id
         return bool(outcome != "lost")
 
     def _check_overwritten(

@@ -82,6 +82,13 @@ class ProceduralMemory:
                 self._known.popitem(last=False)
         return found
 
+    def look_again(self) -> None:
+        """Have the next reader of every agent ask the store: its records were rewritten."""
+        with self._lock:
+            agents = list(self._known.values())
+        for agent in agents:
+            agent.look_again()
+
     def _make(self, name: str, user: str | None) -> AgentMemory:
         if user is None:
             return AgentMemory(self.store, self.project, name, max_age_s=self.max_age_s)
@@ -183,6 +190,10 @@ class AgentMemory:
     async def arelease(self) -> Release:
         """`release`, without ever blocking the event loop."""
         return self._there(await self._cache.aget())
+
+    def look_again(self) -> None:
+        """Have the next reader of `release` ask the store."""
+        self._cache.invalidate()
 
     def _there(self, release: Release | None) -> Release:
         if release is None:

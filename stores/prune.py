@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from langgraph.store.base import GetOp, Item, PutOp, SearchItem
+from langgraph.store.base import GetOp, PutOp, SearchItem
 
 from tracetune.errors import InputError
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.plans import AgentPlans
 from tracetune.stores.reads import Plan
-from tracetune.stores.records import Namespace, arun, note, records, run, strings, write
-from tracetune.stores.release import JournalEntry, Release, new_release_id
-from tracetune.stores.steps import Swap, WritePlan
+from tracetune.stores.records import Namespace, arun, note, records, renew_head, run, strings, write
+from tracetune.stores.release import JournalEntry, Release
+from tracetune.stores.steps import WritePlan
 
 __all__ = ["Pruned", "aprune", "prune"]
 
@@ -103,19 +102,11 @@ def _prune(
     unneeded, kept = yield from _droppable(home, plans, keep, declared)
     space = (*home, "releases")
     yield from write([PutOp(space, name, None) for name in unneeded])
-    yield from _renew(home, head)
+    yield from renew_head(home, head)
     # Someone who promoted or labelled one of them meanwhile gets it back.
     back = unneeded.keys() & (yield from _named(home))
     yield from write([PutOp(space, name, unneeded[name], index=False) for name in back])
     return Pruned(agent, tuple(sorted(unneeded.keys() - back)), kept + len(back))
-
-
-def _renew(home: Namespace, head: object) -> WritePlan[None]:
-    """Make whoever is about to move the head look again whether what they promote is there."""
-    if isinstance(head, Item):
-        entry = head.value["entry"]
-        value = head.value | {"entry": new_release_id(datetime.now(UTC), after=entry)}
-        yield Swap(home, "head", entry, (PutOp(home, "head", value, index=False),))
 
 
 def _droppable(

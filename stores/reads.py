@@ -53,7 +53,7 @@ class ReadPlans:
         self._releases = (*self._home, "releases")
         self._journal = (*self._home, "journal")
         self._labels = (*self._home, "labels")
-        self._last_head = ""
+        self._known: tuple[Pointer, Mapping[str, Any]] | None = None
 
     def head(self) -> Plan[Release | None]:
         """Return the release in force, or None before the first promotion."""
@@ -69,7 +69,7 @@ class ReadPlans:
             NotFoundError: No release is named so; lists near ones.
             InputError: Several are; lists them.
         """
-        if ref and ref.isascii() and (release := (yield from self._stored(ref))):
+        if ref.isascii() and _storable(ref) and (release := (yield from self._stored(ref))):
             return release
         label = yield from self._pointer(self._labels, ref) if _storable(ref) else _nothing()
         if label and label.release and (release := (yield from self._stored(label.release))):
@@ -118,23 +118,23 @@ class ReadPlans:
         return {i.key: i.value for i in items if isinstance(i, Item)}
 
     def _head(self) -> Plan[tuple[Pointer | None, Release | None]]:
-        """The head and its release, which is asked for at once in the hope it is the last one."""
+        """The head and its release; one record is read where that is the last one known.
+
+        The head names the entry that set it, and a release never changes: the same entry means
+        the same release. `forget` alone rewrites one, and has this forget it.
+        """
         seen = None
         while True:
-            guess = self._last_head
-            ops: list[Op] = [GetOp(self._home, "head", refresh_ttl=False)]
-            if guess:
-                ops.append(GetOp(self._releases, guess, refresh_ttl=False))
-            found = yield ops
-            pointer = self._read_pointer("head", found[0])
+            pointer = yield from self._pointer(self._home, "head")
             if pointer is None or pointer.release is None:
                 return None, None
-            self._last_head = pointer.release
-            if pointer.release == guess and isinstance(item := found[1], Item):
-                return pointer, Release.from_record(item.value)
+            if self._known and self._known[0] == pointer:
+                return pointer, Release.from_record(self._known[1])
             # What the head named is whole whether or not the head has moved since.
-            if release := (yield from self._stored(pointer.release)):
-                return pointer, release
+            rows = yield from self._records([pointer.release])
+            if row := rows.get(pointer.release):
+                self._known = (pointer, row)
+                return pointer, Release.from_record(row)
             # Once more when it has moved: its old release may have been pruned since.
             if pointer == seen:
                 raise StoreError(

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
-from langgraph.store.base import BaseStore, PutOp, SearchItem, SearchOp
+from langgraph.store.base import BaseStore, Item, PutOp, SearchItem, SearchOp
 
 from tracetune.stores import swap
 from tracetune.stores.backends import describe, store_errors
 from tracetune.stores.reads import Plan
 from tracetune.stores.release import Action, JournalEntry, new_release_id
-from tracetune.stores.steps import WritePlan
+from tracetune.stores.steps import Swap, WritePlan
 
-__all__ = ["Namespace", "arun", "note", "records", "run", "strings", "write"]
+__all__ = ["Namespace", "arun", "note", "records", "renew_head", "run", "strings", "write"]
 
 Namespace: TypeAlias = tuple[str, ...]
 """Of a record; that of an agent is `("tracetune", project, agent)`."""
@@ -95,3 +95,11 @@ async def arun(store: BaseStore, plan: WritePlan[T], doing: str) -> T:
     """As `run`; never blocks the event loop, with any store."""
     with store_errors(describe(store), doing):
         return await swap.arun(store, plan)
+
+
+def renew_head(home: Namespace, head: object) -> WritePlan[None]:
+    """Have all look again: who is about to move the head, and who keeps what it names at hand."""
+    if isinstance(head, Item):
+        entry = head.value["entry"]
+        value = head.value | {"entry": new_release_id(datetime.now(UTC), after=entry)}
+        yield Swap(home, "head", entry, (PutOp(home, "head", value, index=False),))

@@ -225,3 +225,19 @@ def test_processes_that_open_a_new_file_together_all_succeed(tmp_path: Path):
     assert [run.wait() for run in runs] == [0] * len(runs), errors
     with open_store("sqlite:///memory.db", base=tmp_path) as store:
         assert len(store.search(("a",))) == len(runs)
+
+
+@pytest.mark.parametrize("version", range(len(SqliteStore.MIGRATIONS)))
+def test_a_file_whose_maker_was_killed_before_it_noted_a_migration_opens(
+    tmp_path: Path, version: int
+):
+    conn = sqlite3.connect(tmp_path / "memory.db", isolation_level=None)
+    conn.execute("CREATE TABLE store_migrations (v INTEGER PRIMARY KEY)")
+    for done, text in enumerate(SqliteStore.MIGRATIONS[: version + 1]):
+        conn.executescript(text)
+        if done < version:
+            conn.execute("INSERT INTO store_migrations (v) VALUES (?)", (done,))
+    conn.close()
+    with open_store("sqlite:///memory.db", base=tmp_path) as store:
+        store.put(("a",), "k", {"v": 1})
+        assert store.get(("a",), "k") is not None

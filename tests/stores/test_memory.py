@@ -66,10 +66,15 @@ class Way:
         pytest.param(("sqlite:///m.db", "with", False), id="sqlite"),
         pytest.param(("sqlite:///m.db", "async with", True), id="sqlite awaited"),
         pytest.param(("sqlite:///m.db", "with", True), id="sync sqlite awaited"),
+        pytest.param(("postgres", "with", False), id="postgres"),
+        pytest.param(("postgres", "async with", True), id="postgres awaited"),
+        pytest.param(("postgres", "with", True), id="sync postgres awaited"),
     ]
 )
 async def way(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Way]:
     url, how, awaited = request.param
+    if url == "postgres":
+        url = request.getfixturevalue("fresh_postgres")
     handle = open_store(url, base=tmp_path)
     async with AsyncExitStack() as stack:
         if how == "with":

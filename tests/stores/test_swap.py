@@ -143,7 +143,7 @@ def test_a_commit_without_base_is_built_again_on_the_new_head(store: BaseStore):
     agent.commit(prompts={"m": "0"}, config={"n": 0}, promote=True)
     plan = AgentPlans("project", "email").commit(config={"n": 2}, promote=True)
     release = _race(store, plan, lambda: agent.commit(prompts={"m": "1"}, promote=True))
-    assert agent.release == release
+    assert agent.head() == release
     assert (release.prompts, release.config) == ({"m": "1"}, {"n": 2})
     assert len(_chain(agent)) == 3
 
@@ -183,7 +183,7 @@ def test_a_head_that_went_away_and_came_back_is_the_base_still(store: BaseStore)
 
     plan = AgentPlans("project", "email").commit(prompts={"m": "2"}, base=first.id, promote=True)
     release = _race(store, plan, there_and_back)
-    assert agent.release == release
+    assert agent.head() == release
     assert release.parent == first.id
 
 
@@ -311,7 +311,7 @@ def test_being_overwritten_is_told_to_the_writer_and_in_the_journal():
     newest = agent.history(1)[0]
     assert (newest.action, newest.previous) == ("refused", base.id)
     assert theirs.id in newest.why
-    assert agent.release == theirs
+    assert agent.head() == theirs
 
 
 def test_the_claim_of_a_writer_who_died_does_not_hold_up_others():
