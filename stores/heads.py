@@ -170,6 +170,9 @@ class HeadPlans(ReadPlans):
         if outcome == "overwritten":
             what = "commit" if with_it else _DONE[action]
             yield from self._check_overwritten(what, release.id, previous, note.key)
+        if outcome == "won" and with_it and isinstance(row := with_it[0].value, dict):
+            # The next commit is most often built on this one: it need not read it back.
+            self._known = (Pointer(release.id, note.key), row)
         return bool(outcome != "lost")
 
     def _check_overwritten(

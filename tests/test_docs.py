@@ -11,6 +11,7 @@ In a guide, from its top to its end, in a folder that holds a copy of `examples/
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import re
 import shlex
@@ -23,8 +24,11 @@ from typing import Any
 import pytest
 
 from tracetune.cli import main
+from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
 from tracetune.graph.state import AgentResult, CycleInput, CycleReport, InlineAgent
+from tracetune.stores.memory import AgentMemory, UserMemory
+from tracetune.stores.middleware import TunedPrompt
 from tracetune.stores.project_file import AgentPart, Parameter, ProjectPart, PromptSpec, RewardPart
 from tracetune.traces.model import Message, Thought, ToolCall, Trace
 
@@ -183,9 +187,29 @@ def fields_of(schema: Any) -> list[str]:
     ids=lambda part: part if isinstance(part, str) else part.__name__,
 )
 def test_a_guide_names_every_field(name: str, title: str, schema: Any) -> None:
+    assert [field for field in fields_of(schema) if field not in named_in(name, title)] == []
+
+
+def named_in(name: str, title: str) -> list[str]:
+    """What the rows of a section's tables are about, without parentheses."""
     rows = [line for line in section(name, title).splitlines() if line.startswith("| `")]
-    named = set(re.findall(r"`([^`]+)`", "\n".join(row.split("|")[1] for row in rows)))
-    assert [field for field in fields_of(schema) if field not in named] == []
+    return re.findall(r"`([^`(]+)(?:\([^`]*\))?`", "\n".join(row.split("|")[1] for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"), [("From Python", AgentMemory), ("Users' preferences", UserMemory)]
+)
+def test_the_memory_guide_names_every_method_and_no_other(title: str, kind: type) -> None:
+    own = {name for name in vars(kind) if not name.startswith("_")}
+    twins = {f"a{name}" for name in own} & own
+    assert set(named_in("memory", title)) == own - twins
+
+
+@pytest.mark.parametrize(
+    ("title", "function"), [("With `create_agent`", TunedPrompt), ("One cycle", build_graph)]
+)
+def test_the_embedding_guide_names_every_argument(title: str, function: Any) -> None:
+    assert named_in("embedding", title) == list(inspect.signature(function).parameters)
 
 
 def test_the_settings_guide_gives_the_real_defaults() -> None:

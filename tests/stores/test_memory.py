@@ -451,8 +451,9 @@ def test_a_head_without_its_release_is_told(tmp_path: Path):
         agent = ProceduralMemory(store, "project").agent("email")
         release = agent.commit(prompts={"m": "1"}, promote=True)
         store.delete(("tracetune", "project", "email", "releases"), release.id)
+        other = ProceduralMemory(store, "project").agent("email")
         with pytest.raises(StoreError, match=f"names release {release.id}, but the store"):
-            agent.head()
+            other.head()
 
 
 def test_a_head_of_a_newer_layout_is_refused():
