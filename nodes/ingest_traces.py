@@ -15,7 +15,8 @@ from tracetune.nodes.evidence import Evidence, gather
 from tracetune.nodes.models import RULES_ONLY, name_of
 from tracetune.nodes.subjects import Source, in_force, same_lesson, tools_of
 from tracetune.nodes.workplace import Workplace, progress
-from tracetune.stores.memory import AgentMemory, ProceduralMemory
+from tracetune.stores.memory import ProceduralMemory
+from tracetune.stores.mirror import mirror
 from tracetune.stores.project import Project
 from tracetune.traces.tables import digest_of
 
@@ -41,9 +42,7 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
         notes.append("No store was given: what is released is forgotten when the process ends.")
     subjects: dict[str, Subject] = {}
     for agent, found in evidence.items():
-        subjects[agent], told = await _subject(
-            found, sources[agent], memory.agent(agent), settings, learner
-        )
+        subjects[agent], told = await _subject(found, sources[agent], memory, settings, learner)
         notes += told
         progress("ingest_traces", f"{agent}: {len(found.traces)} traces")
     place.shelf.put({name: subject["digest"] for name, subject in subjects.items()}, evidence)
@@ -114,9 +113,10 @@ async def _learner(model: str, place: Workplace) -> tuple[str, list[str]]:
 
 
 async def _subject(
-    found: Evidence, source: Source, memory: AgentMemory, settings: Settings, learner: str
+    found: Evidence, source: Source, memory: ProceduralMemory, settings: Settings, learner: str
 ) -> tuple[Subject, list[str]]:
-    releases = await memory.areleases()
+    own = memory.agent(found.agent)
+    releases = await own.areleases()
     digest = await asyncio.to_thread(digest_of, found.traces)
     notes = _set_aside_notes(found)
     bundle, base, guidelines, refs, skip = source.bundle, None, [], {}, ""
@@ -124,8 +124,12 @@ async def _subject(
     if detail:
         skip = "not enough traces"
     else:
-        head, edited = await in_force(memory, source, releases)
+        head, edited = await in_force(own, source, releases)
         notes += [edited] if edited else []
+        if source.spec is not None and head.id not in {release.id for release in releases}:
+            held = source.bundle.content_hash
+            places = await mirror(source.spec, head, memory.store, previous=held)
+            notes += [f"{found.agent}: {place}" for place in places if place.problem]
         bundle, base = head.bundle, head.id
         guidelines = [line.to_dict() for line in head.guidelines]
         refs = dict(head.metrics.get("refs") or {})
@@ -141,7 +145,7 @@ async def _subject(
         guidelines=guidelines,
         refs=refs,
         base=base,
-        in_files=source.in_files,
+        in_files=source.spec is not None,
         source_hash=source.bundle.content_hash,
         tools=tools_of(found),
         traces=len(found.traces),

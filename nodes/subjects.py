@@ -14,7 +14,7 @@ from tracetune.nodes.evidence import Evidence
 from tracetune.nodes.guidelines import read_section, with_section
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.memory import NO_HEAD, AgentMemory
-from tracetune.stores.project import Parameter, Project, PromptSpec, read_bundle
+from tracetune.stores.project import AgentSpec, Parameter, Project, PromptSpec, read_bundle
 from tracetune.stores.release import Release
 
 __all__ = ["BY", "Source", "in_force", "learning", "merge_edit", "same_lesson", "updatable"]
@@ -33,8 +33,8 @@ class Source:
     bundle: Bundle
     prompt_specs: Mapping[str, PromptSpec]
     parameters: Mapping[str, Parameter]
-    in_files: bool
-    """Whether the project's files declare it, so that its releases are written beside them."""
+    spec: AgentSpec | None
+    """Where the project's files declare it; None for one that the request carries."""
 
     @classmethod
     async def of(cls, agent: str, request: CycleInput, project: Project | None) -> Source:
@@ -48,10 +48,10 @@ class Source:
             if not inline.prompts and not inline.config:
                 raise InputError(f"inline.{agent} must carry prompts or a config, but has neither.")
             bundle = Bundle(inline.prompts, inline.config).storable(agent)
-            return cls(bundle, inline.prompt_specs, inline.parameters, False)
+            return cls(bundle, inline.prompt_specs, inline.parameters, None)
         spec = project.agent(agent)
         bundle = (await asyncio.to_thread(read_bundle, spec)).storable(agent)
-        return cls(bundle, spec.prompts, spec.parameters, True)
+        return cls(bundle, spec.prompts, spec.parameters, spec)
 
 
 async def in_force(

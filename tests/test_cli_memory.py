@@ -73,7 +73,12 @@ def entry(ask: Ask) -> dict[str, Any]:
 
 def test_promote_puts_a_release_in_force_and_says_why(ids: list[str], ask: Ask) -> None:
     done = ask("promote", ids[1][-6:], "--why", "better")
-    assert done == {"agent": "airline", "release": ids[1], "previous": ids[4]}
+    assert done == {
+        "agent": "airline",
+        "release": ids[1],
+        "previous": ids[4],
+        "mirrored": [],
+    }
     assert ask("show")["id"] == ids[1]
     newest = entry(ask)
     assert (newest["action"], newest["by"], newest["why"]) == ("promoted", "ana", "better")
@@ -243,3 +248,24 @@ def test_a_restore_over_a_memory_and_a_backup_over_a_file_change_nothing(
     assert main(["backup", "prompts.yaml"]) == 1
     assert "exists already" in capsys.readouterr().err
     assert ask("history") == before
+
+
+def test_a_rollback_brings_the_mirrored_places_and_files_back(
+    airline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`write_files` and `mirror`: a cycle writes there, and a rollback takes it back."""
+    monkeypatch.chdir(airline)
+    project = airline / "tracetune.yaml"
+    target = "{config: max_steps, file: deploy.yaml, key: limit}"
+    own = f"    write_files: true\n    mirror:\n      - {target}\n    parameters:\n"
+    text = project.read_text(encoding="utf-8").replace("    parameters:\n", own)
+    project.write_text(text, encoding="utf-8")
+    (airline / "deploy.yaml").write_text("limit: 200  # steps\n", encoding="utf-8")
+    before = {name: (airline / name).read_bytes() for name in ("prompts.yaml", "config.yaml")}
+    assert main(["run"]) == 0
+    assert (airline / "deploy.yaml").read_text(encoding="utf-8") == "limit: 60  # steps\n"
+    assert "learned_guidelines" in (airline / "prompts.yaml").read_text(encoding="utf-8")
+    assert main(["run"]) == 0
+    assert main(["rollback"]) == 0
+    assert (airline / "deploy.yaml").read_text(encoding="utf-8") == "limit: 200  # steps\n"
+    assert {name: (airline / name).read_bytes() for name in before} == before

@@ -83,4 +83,5 @@ async def test_a_model_that_is_gone_is_reported_branch_by_branch(
         "configure_by_rules",
     ]
     assert all(f["attempts"] == 3 for f in report.fallbacks)
-    assert all("provider not reached" in f["error"] for f in report.fallbacks)
+    errors = [f["error"] for f in report.fallbacks]
+    assert all("provider not reached" in error for error in errors), errors

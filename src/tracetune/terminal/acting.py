@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,7 +39,7 @@ def promote(
     from tracetune.terminal.acts import promote_release
 
     done = promote_release(loaded(project), release, agent, why)
-    again = " already." if done["release"] == done["previous"] else f".\n{UNCHANGED}"
+    again = " already." if done["release"] == done["previous"] else f".\n{_places(done)}"
     tell(done, lambda: f"{done['agent']}: {done['release']} is in force{again}", as_json)
 
 
@@ -67,7 +67,11 @@ def rollback(
 
     done = roll_back(loaded(project), release, steps, agent, why)
     said = f"{done['agent']}: {done['release']} is in force again."
-    tell(done, lambda: f"{said}\n{UNCHANGED}", as_json)
+    tell(done, lambda: f"{said}\n{_places(done)}", as_json)
+
+
+def _places(done: dict[str, Any]) -> str:
+    return "\n".join(done["mirrored"]) or UNCHANGED
 
 
 def label(

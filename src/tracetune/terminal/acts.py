@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -12,7 +13,9 @@ from tracetune.errors import InputError
 from tracetune.terminal.lookups import evidence, memory_of, owner_of, who
 
 if TYPE_CHECKING:
+    from tracetune.stores.memory import AgentMemory, ProceduralMemory
     from tracetune.stores.project import Project
+    from tracetune.stores.release import Release
 
 __all__ = [
     "backup",
@@ -28,7 +31,7 @@ Json = dict[str, Any]
 
 
 def promote_release(project: Project, release: str, agent: str | None, why: str) -> Json:
-    """Put a release in force; return `{agent, release, previous}`.
+    """Put a release in force; return `{agent, release, previous, mirrored}`.
 
     Raises:
         InputError: There is no such release.
@@ -38,13 +41,15 @@ def promote_release(project: Project, release: str, agent: str | None, why: str)
         owner = owner_of(project, memory, [release], agent)
         head = owner.head()
         now = owner.promote(release, by=who(), why=why)
-        return {"agent": owner.name, "release": now.id, "previous": head.id if head else None}
+        places = _mirrored(project, memory, owner, now)
+    previous = head.id if head else None
+    return {"agent": owner.name, "release": now.id, "previous": previous, "mirrored": places}
 
 
 def roll_back(
     project: Project, release: str | None, steps: int | None, agent: str | None, why: str
 ) -> Json:
-    """Put an earlier release in force; return `{agent, release, previous}`.
+    """Put an earlier release in force; return `{agent, release, previous, mirrored}`.
 
     Raises:
         InputError: There is no such release, it cannot be gone back to, or both it and a number
@@ -60,7 +65,24 @@ def roll_back(
             now = owner.rollback(release, by=who(), why=why)
         else:
             now = owner.rollback(steps=steps, by=who(), why=why)
-        return {"agent": owner.name, "release": now.id, "previous": previous}
+        places = _mirrored(project, memory, owner, now)
+    return {"agent": owner.name, "release": now.id, "previous": previous, "mirrored": places}
+
+
+def _mirrored(
+    project: Project, memory: ProceduralMemory, owner: AgentMemory, now: Release
+) -> list[str]:
+    """Bring the agent's other places up to what is in force; one line for each."""
+    from tracetune.stores.mirror import mirror
+    from tracetune.stores.project import read_bundle
+
+    if (spec := project.agents.get(owner.name)) is None or not (spec.write_files or spec.mirror):
+        return []
+    held = read_bundle(spec).content_hash
+    # What no release holds is somebody's edit, which the next cycle imports.
+    known = held in {release.content_hash for release in owner.releases()}
+    places = mirror(spec, now, memory.store, previous=held if known else None)
+    return [str(place) for place in asyncio.run(places)]
 
 
 def name_release(
