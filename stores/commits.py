@@ -85,6 +85,7 @@ class CommitPlans(HeadPlans):
             calls=calls,
             tokens=tokens,
         )
+        parent: str | None = None
         for _ in range(TRIES):
             pointer, head = yield from self._head()
             parent = head.id if head else None

@@ -17,11 +17,19 @@ __all__ = ["AsyncReconnectingStore", "ReconnectingStore"]
 _HOW: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
 
 
+def _connected(url: str) -> Any:  # its rows are dicts, which its type cannot tell
+    return Connection.connect(url, **_HOW)
+
+
+async def _aconnected(url: str) -> Any:
+    return await AsyncConnection.connect(url, **_HOW)
+
+
 class ReconnectingStore(PostgresStore):
     """The call that finds the connection lost fails; the next one connects again."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(Connection.connect(url, **_HOW))
+        super().__init__(_connected(url))
         self._url = url
         self._connecting = threading.Lock()
 
@@ -32,7 +40,7 @@ class ReconnectingStore(PostgresStore):
     def _cursor(self, *, pipeline: bool = False) -> Iterator[Any]:
         with self._connecting:
             if self.conn.closed:
-                self.conn = Connection.connect(self._url, **_HOW)
+                self.conn = _connected(self._url)
         with super()._cursor(pipeline=pipeline) as cursor:
             yield cursor
 
@@ -49,13 +57,13 @@ class AsyncReconnectingStore(AsyncPostgresStore):
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[Any]:
         async with self._connecting:
             if self.conn.closed:
-                self.conn = await AsyncConnection.connect(self._url, **_HOW)
+                self.conn = await _aconnected(self._url)
         async with super()._cursor(pipeline=pipeline) as cursor:
             yield cursor
 
     @classmethod
     async def open(cls, url: str) -> AsyncReconnectingStore:
-        return cls(url, await AsyncConnection.connect(url, **_HOW))
+        return cls(url, await _aconnected(url))
 
     async def close(self) -> None:
         await self.conn.close()
