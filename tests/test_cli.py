@@ -211,7 +211,12 @@ def test_diff_is_what_the_head_changed_and_can_be_turned_round(learned: Path, as
 def test_rollback_goes_back_to_the_parent_and_says_why(airline: Path, ask: Ask) -> None:
     head = ask("run")["results"][0]
     done = ask("rollback", "--why", "it got worse")
-    assert done == {"agent": "airline", "release": head["base"], "previous": head["release"]}
+    assert done == {
+        "agent": "airline",
+        "release": head["base"],
+        "previous": head["release"],
+        "mirrored": [],
+    }
     newest = ask("history")["history"][0]["entries"][0]
     assert (newest["action"], newest["why"]) == ("rolled back", "it got worse")
     assert ask("rollback", head["release"])["release"] == head["release"]
