@@ -209,4 +209,6 @@ def describe(error: BaseException, timeout_s: float) -> str:
     if isinstance(error, ReplyError | ValueError):
         return "the answer did not fit the asked form"
     kind = type(error).__name__
+    if "Timeout" in kind:
+        return f"no answer within the time its client allows ({kind})"
     return f"{'provider not reached' if 'Connect' in kind else 'the call failed'} ({kind})"

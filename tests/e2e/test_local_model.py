@@ -1,6 +1,7 @@
 """A real small model answering over HTTP on loopback: whatever it says, the cycle completes."""
 
 import importlib.util
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,11 +71,14 @@ async def test_a_model_that_is_gone_is_reported_branch_by_branch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "loopback-needs-none")
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     agent = {"prompts": {"main": "You answer at the desk."}, "config": {"max_steps": 40}}
-    got = await build_graph().ainvoke(
-        {"inline": {"desk": agent}, "traces": runs()}, context=Settings(model="openai:smollm2")
-    )
+    with socket.socket() as taken:
+        # Bound and not listening: whoever connects is refused at once.
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+        got = await build_graph().ainvoke(
+            {"inline": {"desk": agent}, "traces": runs()}, context=Settings(model="openai:smollm2")
+        )
     report = CycleReport.model_validate(got)
     assert report.status == "released"
     assert [f["used"] for f in report.fallbacks] == [
