@@ -170,8 +170,7 @@ def _too_few(found: Evidence, settings: Settings) -> str:
 def _set_aside_notes(found: Evidence) -> list[str]:
     if not found.set_aside:
         return []
-    first = found.set_aside[0]
-    return [
-        f"{found.agent}: {len(found.set_aside)} records were set aside; the first: "
-        f"{first.source} {first.position}: {first.reason}"
-    ]
+    first, count = found.set_aside[0], len(found.set_aside)
+    where = f"{first.source} {first.position}: " if first.source else ""
+    records = "1 record was" if count == 1 else f"{count} records were"
+    return [f"{found.agent}: {records} set aside; the first: {where}{first.reason}"]

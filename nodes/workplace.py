@@ -53,10 +53,16 @@ class Workplace:
 
     def memory(self, project_name: str) -> ProceduralMemory:
         """The project's memory in this graph's store, or in the server's."""
-        store = self._store or get_runtime(Settings).store
+        store = self._lasting_store()
         if store is None:
-            self._spare = store = self._spare or InMemoryStore()
+            if self._spare is None:
+                self._spare = InMemoryStore()
+            store = self._spare
         return ProceduralMemory(store, project_name)
+
+    def _lasting_store(self) -> BaseStore | None:
+        # Asked for None, not for truth: a store with a length is false while it is empty.
+        return self._store if self._store is not None else get_runtime(Settings).store
 
     def settings(self) -> Settings:
         """What this run asks for, over what the graph was built with.
@@ -90,7 +96,7 @@ class Workplace:
     @property
     def forgets(self) -> bool:
         """Whether memory is gone when the process ends."""
-        return (self._store or get_runtime(Settings).store) is None
+        return self._lasting_store() is None
 
     async def load_project(self) -> Project | None:
         """The project file as it is now, or None when this graph has none."""

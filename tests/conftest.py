@@ -1,5 +1,6 @@
 """Fixtures that every folder of tests uses."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -114,3 +115,18 @@ def golden(repo: Path) -> Callable[[str, str], str]:
         return path.read_text(encoding="utf-8")
 
     return read
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run a command with --json, which must end well, and return its document."""
+
+    from tracetune.cli import main
+
+    def run(*arguments: object) -> Any:
+        code = main([*map(str, arguments), "--json"])
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return json.loads(out)
+
+    return run

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from tracetune.cli import main
-
 KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 HEAVY = ("langgraph", "langchain", "langchain_core", "duckdb", "scipy", "ruamel")
 
@@ -47,19 +45,6 @@ def learned(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _memory(_: str, names: list[str]) -> set[str]:
     return {".tracetune"} & set(names)
-
-
-@pytest.fixture
-def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Run a command with --json, which must end well, and return its document."""
-
-    def run(*arguments: object) -> Any:
-        code = main([*map(str, arguments), "--json"])
-        out, err = capsys.readouterr()
-        assert code == 0, err
-        return json.loads(out)
-
-    return run
 
 
 def tracetune(*arguments: str, cwd: Path | None = None, **given: Any) -> Any:

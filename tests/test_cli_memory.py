@@ -41,19 +41,6 @@ def airline_of(store: Any) -> AgentMemory:
 
 
 @pytest.fixture
-def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Run a command with --json, which must end well, and return its document."""
-
-    def run(*arguments: object) -> Any:
-        code = main([*map(str, arguments), "--json"])
-        out, err = capsys.readouterr()
-        assert code == 0, err
-        return json.loads(out)
-
-    return run
-
-
-@pytest.fixture
 def told(capsys: pytest.CaptureFixture[str]) -> Told:
     """Run a command, which must end well, and return what it prints for people."""
 

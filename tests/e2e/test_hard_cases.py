@@ -230,3 +230,24 @@ async def test_text_that_no_store_can_keep_is_refused_before_anything_is_kept() 
     with pytest.raises(InputError, match=r"desk\.prompts\.main holds the character U\+0000"):
         await build_graph(store=store).ainvoke(asked("a\x00b"))
     assert store.list_namespaces() == []
+
+
+class Sized(InMemoryStore):
+    """A store that is false while it is empty, as anything with a length is."""
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+
+async def test_an_empty_store_is_still_the_store_that_was_given() -> None:
+    store = Sized()
+    got = reported(await build_graph(store=store).ainvoke(asked()))
+    assert not any("forgotten" in note for note in got.notes)
+    assert len(ProceduralMemory(store, "desks").agent("desk").releases()) == 2
+
+
+async def test_a_second_run_with_the_same_id_is_set_aside_and_told() -> None:
+    got = reported(await build_graph().ainvoke(asked(traces=[*runs(), runs()[0]])))
+    assert [(r.traces, r.set_aside) for r in got.results] == [(18, 1)]
+    told = "desk: 1 record was set aside; the first: a second trace with the id 'ok0'"
+    assert told in got.notes
