@@ -82,6 +82,8 @@ def _tune_limit(
     cut = [t for t in traces if (t.turns or 0) > after]
     if after >= before or not cut:
         return stay(f"{name}: no run that failed was longer than a limit of {after} would allow.")
+    if unknown := sum(t.success is None for t in cut):
+        return stay(f"{name}: {unknown} runs longer than {after} may have succeeded: nobody knows.")
     if reason := parameter.violation(after, before):
         return stay(f"{name}: {after} would fit the runs, but {reason}.")
     effect, interval = _effect(traces, after, reward, refs or RewardRefs())

@@ -96,6 +96,13 @@ def test_a_step_limit_stays_where_few_runs_succeeded() -> None:
     assert "5 successful runs" in proposal.why
 
 
+def test_a_step_limit_stays_where_a_longer_run_may_have_succeeded() -> None:
+    long = [*runs(), Trace("who knows", "a", success=None, turns=150)]
+    [proposal] = tune_config(long, {"max_steps": 200}, {"max_steps": LIMIT}, RewardSpec())
+    assert proposal.after == 200
+    assert "1 runs longer than 15" in proposal.why
+
+
 def test_a_frozen_or_unmarked_parameter_is_left_alone() -> None:
     frozen = Parameter(frozen=True, step_limit=True)
     config = {"max_steps": 200, "retries": 3}
