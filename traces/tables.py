@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import heapq
 import json
 import math
 import re
@@ -21,6 +22,9 @@ __all__ = ["STEP_LIMITS", "TraceTables", "digest_of", "error_key", "opened"]
 
 STEP_LIMITS = frozenset({"max_step", "max_steps", "recursion_limit"})
 """Values of the label `ended_by` that say a step limit ended the run."""
+
+KEPT = 2000
+"""How many runs of each agent and outcome are kept whole."""
 
 _GROUPS = ("agent", "ended_by", "failure_kind", "release", "success", "task")
 _TABLES = {
@@ -74,6 +78,7 @@ class TraceTables:
 
         self._len = 0
         self._digest = 0
+        self._kept: dict[tuple[str, bool | None], list[tuple[int, int, Trace]]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="tracetune-", ignore_cleanup_errors=True)
         self._db = duckdb.connect(
             ":memory:",
@@ -120,6 +125,14 @@ class TraceTables:
         self._db.close()
         self._folder.cleanup()
 
+    def kept(self, agent: str) -> list[Trace]:
+        """A bounded sample of the agent's runs, whole: up to `KEPT` of each outcome, by id.
+
+        Which they are depends on the runs alone, not on their order.
+        """
+        heaps = (self._kept.get((agent, outcome), []) for outcome in (True, False, None))
+        return sorted((trace for heap in heaps for _, _, trace in heap), key=lambda t: t.id)
+
     def query(self, name: str, /, **params: Any) -> list[dict[str, Any]]:
         """The rows of `traces/sql/<name>.sql`, as dicts by column name."""
         cursor = self._db.execute(_sql(name), params)
@@ -164,9 +177,15 @@ class TraceTables:
                 digest = _digest(trace)
                 self._digest = (self._digest + digest) % 2**64
                 self._len += 1
+                self._keep(trace, digest)
                 _put(out["runs"], [_run(trace, mark=digest >> 24)])
                 _put(out["calls"], _calls(trace))
                 _put(out["labels"], _labels(trace))
+
+    def _keep(self, trace: Trace, digest: int) -> None:
+        heap = self._kept.setdefault((trace.agent, trace.success), [])
+        change = heapq.heappush if len(heap) < KEPT else heapq.heappushpop
+        change(heap, (-digest, self._len, trace))
 
     def _load(self) -> None:
         for name, columns in _TABLES.items():

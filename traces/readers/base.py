@@ -65,6 +65,9 @@ class Reader:
     name: str
     matches: Callable[[Any], bool]
     read: Callable[[Any, Context], Iterator[Trace]]
+    parts: Callable[[Any], Iterator[tuple[str, Any]]] | None = None
+    """For formats whose records hold parts of traces, such as spans: yields each part with the
+    key of its trace. `read` is then given a list of all parts of one trace, in file order."""
 
 
 def reason_of(error: Exception) -> str:
