@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -23,11 +24,11 @@ from workers import (
     write_until_killed,
 )
 
-from tracetune.errors import TraceTuneError
+from tracetune.errors import ConflictError, TraceTuneError
 from tracetune.graph.build import build_graph
 from tracetune.stores.backends import open_store
 from tracetune.stores.memory import NO_HEAD, AgentMemory, ProceduralMemory
-from tracetune.stores.release import Release
+from tracetune.stores.release import JournalEntry, Release
 
 __all__ = ["Kills", "Race", "faults_of", "kill_commits", "kill_cycles", "race"]
 
@@ -116,11 +117,24 @@ def _race_faults(memory: AgentMemory, accepted: dict[str, str], refused: set[str
         yield f"{len(strange)} releases were acknowledged to nobody, such as {min(strange)}."
 
 
+def _of_one_moment(
+    memory: AgentMemory,
+) -> tuple[Release | None, dict[str, Release], list[JournalEntry]]:
+    """The head, the releases and the journal, read while the head stayed.
+
+    A server may still be at the last statement of a writer who was killed.
+    """
+    while True:
+        head, releases = memory.head(), {r.id: r for r in memory.releases()}
+        journal = memory.history()
+        if memory.head() == head:
+            return head, releases, journal
+
+
 def faults_of(memory: AgentMemory) -> list[str]:
     """What is wrong in a memory that only promoted commits wrote to, one sentence each."""
     try:
-        head, releases = memory.head(), {r.id: r for r in memory.releases()}
-        journal = memory.history()
+        head, releases, journal = _of_one_moment(memory)
     except TraceTuneError as error:
         return [f"Memory cannot be read: {error}"]
     faults = [f"Release {r.id} is half a bundle." for r in releases.values() if not token_of(r)]
@@ -185,9 +199,13 @@ def _wait_for_first_note(nursery: Nursery, pid: int, out: Path) -> None:
 
 
 def _commit_again(memory: AgentMemory, number: int) -> str:
-    head = memory.head()
-    base = head.id if head else NO_HEAD
-    return memory.commit(**bundle(f"again-{number}"), base=base, promote=True, by="trial").id
+    while True:
+        head = memory.head()
+        base = head.id if head else NO_HEAD
+        # The last write of who was killed may come through on the server only now.
+        with contextlib.suppress(ConflictError):
+            token = f"again-{number}"
+            return memory.commit(**bundle(token), base=base, promote=True, by="trial").id
 
 
 def _after_kill(memory: AgentMemory, notes: list[str], before: str | None) -> tuple[str, list[str]]:

@@ -17,10 +17,10 @@ from langgraph.store.base import PutOp, SearchItem
 
 from tracetune.errors import InputError, WriteError
 from tracetune.stores.files import write_atomically
+from tracetune.stores.layout import LAYOUT
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.reads import Plan
 from tracetune.stores.records import Namespace, arun, records, run, write
-from tracetune.stores.release import LAYOUT
 
 __all__ = [
     "Contents",

@@ -25,7 +25,7 @@ from tracetune.errors import InputError, StoreError, TraceTuneError
 if TYPE_CHECKING:
     from langgraph.store.base import BaseStore
 
-__all__ = ["StoreHandle", "describe", "open_store", "store_errors"]
+__all__ = ["StoreHandle", "describe", "open_store", "store_error", "store_errors"]
 
 _KNOWN = "memory://, sqlite:///path/to/file.db, postgresql://user@host/database"
 _BUSY_S = 30.0
@@ -134,12 +134,17 @@ def store_errors(place: str, doing: str, *, secret: str = "") -> Iterator[None]:
         yield
     except TraceTuneError:
         raise
-    except asyncio.InvalidStateError as error:
-        message = f"{place}: {doing} failed: inside an event loop, await the method named a…."
-        raise StoreError(message) from error
     except Exception as error:  # a store may be anyone's: what it raises is not ours to list
+        raise store_error(error, place, doing, secret=secret) from error
+
+
+def store_error(error: Exception, place: str, doing: str, *, secret: str = "") -> StoreError:
+    """Return the one-line StoreError for what a store raised; the rest is as for `store_errors`."""
+    if isinstance(error, asyncio.InvalidStateError):
+        reason = "inside an event loop, await the method named a…."
+    else:
         reason = _hide(_reason(error), secret)
-        raise StoreError(f"{place}: {doing} failed: {reason}") from error
+    return StoreError(f"{place}: {doing} failed: {reason}")
 
 
 def _parse(url: str) -> tuple[str, str]:

@@ -12,11 +12,12 @@ from typing import Any
 
 from tracetune.errors import InputError
 
-__all__ = ["Bundle"]
+__all__ = ["Bundle", "plain_text"]
 
 # No backend keeps all of these: JSON has no lone surrogates, Postgres' jsonb no NUL.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _INTEGERS = range(-(2**63), 2**64)
+_to_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,7 @@ class Bundle:
     def content_hash(self) -> str:
         """The first 16 hex digits of the SHA-256 of the content; key order does not count."""
         content = {"prompts": dict(self.prompts), "config": dict(self.config)}
-        text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(_to_json(content).encode()).hexdigest()[:16]
 
     def storable(self, agent: str) -> Bundle:
         """Return a deep copy in plain JSON values, which every store gives back unchanged.
@@ -48,14 +48,30 @@ class Bundle:
         return Bundle(prompts, _exact(self.config, f"{agent}.config"))
 
 
+def plain_text(text: str) -> str:
+    """Return the text as every store keeps it: each character that one cannot is replaced."""
+    # To look for an odd character with the pattern takes far longer.
+    if "\0" not in text and (text.isascii() or _is_unicode(text)):
+        return str.__str__(text)
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _exact(value: Any, where: str) -> Any:
     """Copy `value` as plain JSON types; what JSON would change or lose is an error."""
+    if isinstance(value, str):
+        return _text(value, where)
     if isinstance(value, Mapping):
         return {_name(key, where): _exact(v, f"{where}.{key}") for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(v, f"{where}[{i}]") for i, v in enumerate(value)]
-    if isinstance(value, str):
-        return _text(value, where)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and int(value) in _INTEGERS:
@@ -77,12 +93,13 @@ def _name(key: Any, where: str) -> str:
 
 
 def _text(text: str, where: str) -> str:
-    if odd := _UNSTORABLE.search(text):
-        raise InputError(
-            f"{where} holds the character U+{ord(odd[0]):04X} at position {odd.start()},"
-            f" which no store can keep; expected text without it."
-        )
-    return str.__str__(text)
+    if (kept := plain_text(text)) == text:
+        return kept
+    odd = next(_UNSTORABLE.finditer(text))
+    raise InputError(
+        f"{where} holds the character U+{ord(odd[0]):04X} at position {odd.start()},"
+        f" which no store can keep; expected text without it."
+    )
 
 
 def _kind(value: object) -> str:

@@ -1,9 +1,9 @@
-"""Plans that make releases."""
+"""Plans that make releases, and with them all that one agent's memory does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -12,12 +12,14 @@ from langgraph.store.base import PutOp
 from tracetune.errors import InputError
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.heads import NO_HEAD, TRIES, HeadPlans
+from tracetune.stores.labels import LabelPlans
+from tracetune.stores.layout import Json
 from tracetune.stores.reads import Plan, Pointer
 from tracetune.stores.rebase import rebase, rebase_guidelines
-from tracetune.stores.release import Action, Guideline, Origin, Release, new_release_id
+from tracetune.stores.release import Guideline, Origin, Release, new_release_id
 from tracetune.stores.steps import WritePlan
 
-__all__ = ["CommitPlans"]
+__all__ = ["AgentPlans"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,8 @@ class _Draft:
     guidelines: tuple[Guideline, ...]
 
 
-class CommitPlans(HeadPlans):
-    """Commit, on the head or rebased onto it."""
+class AgentPlans(HeadPlans, LabelPlans):
+    """The plans of one agent's memory; `AgentMemory` documents and runs them."""
 
     def commit(
         self,
@@ -70,24 +72,19 @@ class CommitPlans(HeadPlans):
             InputError: There is nothing to keep, or a store could not keep it unchanged.
             StoreError: The store failed; the head is what it was.
         """
-        made = Release(
-            id="",
-            agent=self.agent,
-            parent=None,
-            prompts={},
-            config={},
-            origin=origin,
-            why=(why,) if isinstance(why, str) else tuple(why),
-            evidence=evidence or {},
-            metrics=metrics or {},
-            verdict=verdict,
-            model=model,
-            calls=calls,
-            tokens=tokens,
-        )
+        told: dict[str, Any] = {
+            "origin": origin,
+            "why": (why,) if isinstance(why, str) else tuple(why),
+            "evidence": evidence or {},
+            "metrics": metrics or {},
+            "verdict": verdict,
+            "model": model,
+            "calls": calls,
+            "tokens": tokens,
+        }
         parent: str | None = None
-        for _ in range(TRIES):
-            pointer, head = yield from self._head()
+        for turn in range(TRIES):
+            pointer, head = yield from self._built_on(base, look=turn > 0 or not promote)
             parent = head.id if head else None
             if base is None or base == (parent or NO_HEAD):
                 draft = self._draft(head, prompts, config, guidelines)
@@ -95,11 +92,20 @@ class CommitPlans(HeadPlans):
                 draft = yield from self._rebased(base, head, prompts, config, guidelines)
             else:
                 raise self._conflict("commit", base or None, parent)
-            row = self._release(made, draft, pointer, parent).to_record()
-            release = Release.from_record(row)
-            if (yield from self._keep(release, row, pointer, promote=promote, by=by)):
-                return release
+            made = self._release(draft, pointer, told)
+            release, row = made.kept(by=by, promoted=promote)
+            if (yield from self._keep(release, row, pointer, promote=promote)):
+                return release.copied()
         raise self._conflict("commit", base, parent)
+
+    def _built_on(
+        self, base: str | None, *, look: bool
+    ) -> Plan[tuple[Pointer | None, Release | None]]:
+        """The head; unless one is to look, that last known, which a swap finds out if it moved."""
+        known = self._known
+        if known is not None and not look and base in (None, known[0].release):
+            return known
+        return (yield from self._head())
 
     def _draft(
         self,
@@ -141,39 +147,30 @@ class CommitPlans(HeadPlans):
         kept = rebase_guidelines(was, mine.bundle, mine.guidelines, theirs)
         return _Draft(both.bundle, kept)
 
-    def _release(
-        self, made: Release, draft: _Draft, head: Pointer | None, parent: str | None
-    ) -> Release:
+    def _release(self, draft: _Draft, head: Pointer | None, told: Mapping[str, Any]) -> Release:
         now = datetime.now(UTC)
-        return replace(
-            made,
+        return Release(
             id=new_release_id(now, after=head.entry if head else None),
-            parent=parent,
+            agent=self.agent,
+            parent=head.release if head else None,
             prompts=draft.bundle.prompts,
             config=draft.bundle.config,
             guidelines=draft.guidelines,
             created_at=now,
             content_hash=draft.bundle.content_hash,
+            **told,
         )
 
     def _keep(
-        self,
-        release: Release,
-        row: Mapping[str, Any],
-        head: Pointer | None,
-        *,
-        promote: bool,
-        by: str,
+        self, release: Release, row: Json, head: Pointer | None, *, promote: bool
     ) -> WritePlan[bool]:
         """Write a release; False where the head has moved, and so nothing was written."""
-        action: Action = "imported" if release.origin == "import" else "committed"
-        why = " ".join(release.why)
-        after = head.entry if head else None
-        writes = [
-            PutOp(self._releases, release.id, dict(row), index=False),
-            self._note(action, release.id, release.parent, by, why, after=after),
-        ]
-        if promote:
-            return (yield from self._swap("promoted", release, head, by, why, writes))
-        yield list(writes)
-        return True
+        put = PutOp(self._releases, release.id, row, index=False)
+        if not promote:
+            yield [put]
+            return True
+        won = yield from self._swap("commit", release.id, head, put)
+        if won:
+            # The next commit is most often built on this one: it need not read it back.
+            self._known = (Pointer(release.id, release.id), release)
+        return won

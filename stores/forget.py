@@ -11,7 +11,7 @@ from langgraph.store.base import GetOp, PutOp, SearchItem
 
 from tracetune.errors import InputError
 from tracetune.stores.memory import ProceduralMemory
-from tracetune.stores.records import Namespace, arun, note, records, renew_head, run, strings, write
+from tracetune.stores.records import Namespace, arun, note, records, renewal, run, strings, write
 from tracetune.stores.steps import WritePlan
 
 __all__ = ["Forgotten", "Resting", "aforget", "forget"]
@@ -115,7 +115,8 @@ def _forget(
     yield from write([*notes, *puts])
     for place in dict.fromkeys(place for place, _ in touched):
         [head] = yield [GetOp(place, "head", refresh_ttl=False)]
-        yield from renew_head(place, head)
+        if head is not None:
+            yield renewal(place, head)
     held = [item for item in items if item.namespace[-1] == "releases"]
     forces = _in_force(items)
     return Forgotten(

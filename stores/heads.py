@@ -47,8 +47,9 @@ class HeadPlans(ReadPlans):
             NotFoundError, InputError: As for `get`.
             StoreError: The store failed; the head is what it was.
         """
-        release = yield from self.get(ref)
+        # Before the release is read: who prunes it renews the head, and so is found out.
         head = yield from self._pointer(self._home, "head")
+        release = yield from self.get(ref)
         if head is not None and head.release == release.id:
             return release
         self._check_base("promotion", base, head)
@@ -125,7 +126,7 @@ class HeadPlans(ReadPlans):
         return release
 
     def _check_was_in_force(self, release_id: str) -> Plan[None]:
-        entries = yield from self._entries()
+        _, entries = yield from self._told()
         if not any(e.release == release_id and e.action in _PUT_IN_FORCE for e in entries):
             raise InputError(
                 f"Release {release_id} of agent {self.agent!r} was never in force:"
@@ -142,7 +143,7 @@ class HeadPlans(ReadPlans):
     ) -> WritePlan[None]:
         base = head.release if head else None
         for _ in range(TRIES):
-            if (yield from self._swap(action, release, head, by, why)):
+            if (yield from self._move(action, release, head, by, why)):
                 return
             head = yield from self._pointer(self._home, "head")
             now = head.release if head else None
@@ -153,26 +154,28 @@ class HeadPlans(ReadPlans):
             yield from self.get(release.id)  # it may have been pruned meanwhile
         raise self._conflict(_DONE[action], base, head.release if head else None)
 
-    def _swap(
-        self,
-        action: Action,
-        release: Release,
-        head: Pointer | None,
-        by: str,
-        why: str,
-        with_it: Sequence[PutOp] = (),
+    def _move(
+        self, action: Action, release: Release, head: Pointer | None, by: str, why: str
     ) -> WritePlan[bool]:
-        """Move the head, which names the entry that moved it; False where it has moved already."""
+        """Move the head to a release that is kept; False where it has moved already."""
         previous, entry = (head.release, head.entry) if head else (None, None)
         note = self._note(action, release.id, previous, by, why, after=entry)
-        record = self._point(self._home, "head", release.id, note.key)
-        [outcome] = yield Swap(self._home, "head", entry, (*with_it, note, record))
+        return (yield from self._swap(_DONE[action], release.id, head, note))
+
+    def _swap(
+        self, what: str, release_id: str, head: Pointer | None, told: PutOp
+    ) -> WritePlan[bool]:
+        """Move the head, which names the record that tells of it; False where it has moved already.
+
+        Args:
+            what: The act, for who is told that another came first.
+            told: Is written with it, or not at all: a line of the journal, or the release itself.
+        """
+        previous, expected = (head.release, head.entry) if head else (None, None)
+        record = self._point(self._home, "head", release_id, told.key)
+        [outcome] = yield Swap(self._home, "head", expected, (told, record))
         if outcome == "overwritten":
-            what = "commit" if with_it else _DONE[action]
-            yield from self._check_overwritten(what, release.id, previous, note.key)
-        if outcome == "won" and with_it and isinstance(row := with_it[0].value, dict):
-            # The next commit is most often built on this one: it need not read it back.
-            self._known = (Pointer(release.id, note.key), row)
+            yield from self._check_overwritten(what, release_id, previous, told.key)
         return bool(outcome != "lost")
 
     def _check_overwritten(
@@ -182,7 +185,7 @@ class HeadPlans(ReadPlans):
 
         Only a store that shows a write late, or a writer that hung for long, brings this about.
         """
-        entries = yield from self._entries()
+        _, entries = yield from self._told()
         if any(e.previous == release_id and e.action in _PUT_IN_FORCE for e in entries):
             return
         head = yield from self._pointer(self._home, "head")

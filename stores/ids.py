@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import threading
 from datetime import UTC, datetime, timedelta
@@ -38,9 +39,14 @@ def new_release_id(now: datetime, *, after: str | None = None) -> str:
         after: An id that the new one must be greater than: another machine's clock may be ahead.
     """
     milliseconds = _clock.tick(now, id_time(after or ""))
-    moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    seconds, rest = divmod(milliseconds, 1000)
     noise = secrets.token_hex(3)  # other processes may commit in the same millisecond
-    return f"{moment:%Y%m%d-%H%M%S}-{milliseconds % 1000:03d}-{noise}"
+    return f"{_second(seconds)}-{rest:03d}-{noise}"
+
+
+@functools.lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    return f"{_EPOCH + timedelta(seconds=seconds):%Y%m%d-%H%M%S}"
 
 
 def id_time(record_id: str) -> datetime | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tracetune.errors import ConflictError, InputError, NotFoundError
 from tracetune.stores.heads import TRIES
-from tracetune.stores.reads import Plan, ReadPlans
+from tracetune.stores.reads import Plan, Pointer, ReadPlans
 from tracetune.stores.release import Release
 from tracetune.stores.steps import Swap, WritePlan
 
@@ -30,9 +30,13 @@ class LabelPlans(ReadPlans):
             NotFoundError: `ref` names no release.
         """
         _check(name)
-        release = yield from self.get(ref)
-        yield from self._set_label(name, release.id, by, why)
-        return release
+        for _ in range(TRIES):
+            # Before the release is read: who prunes it renews the head, and so is found out.
+            head = yield from self._pointer(self._home, "head")
+            release = yield from self.get(ref)
+            if (yield from self._point_label(name, release.id, head, by, why)):
+                return release
+        raise self._too_often(name)
 
     def unlabel(self, name: str, *, by: str = "", why: str = "") -> WritePlan[Release]:
         """Take a label off, and return the release it pointed at.
@@ -41,8 +45,11 @@ class LabelPlans(ReadPlans):
             NotFoundError: There is no such label; lists those there are.
         """
         release = yield from self.labelled(name)
-        yield from self._set_label(name, None, by, why)
-        return release
+        for _ in range(TRIES):
+            head = yield from self._pointer(self._home, "head")
+            if (yield from self._point_label(name, None, head, by, why)):
+                return release
+        raise self._too_often(name)
 
     def labelled(self, name: str) -> Plan[Release]:
         """Return the release a label points at.
@@ -62,28 +69,32 @@ class LabelPlans(ReadPlans):
         rows = yield from self._rows(self._labels)
         return {name: row["release"] for name, row in sorted(rows.items()) if row["release"]}
 
-    def _set_label(self, name: str, release_id: str | None, by: str, why: str) -> WritePlan[None]:
-        for _ in range(TRIES):
-            old = yield from self._pointer(self._labels, name)
-            was = old.release if old else None
-            if was == release_id:
-                return
-            note = self._note(
-                "labelled" if release_id else "unlabelled",
-                release_id or was or "",
-                was,
-                by,
-                why,
-                after=old.entry if old else None,
-                label=name,
-            )
-            # A label taken off stays as a record that names none: it could not be swapped else.
-            record = self._point(self._labels, name, release_id, note.key)
-            expected = old.entry if old else None
-            [outcome] = yield Swap(self._labels, name, expected, (note, record))
-            if outcome != "lost":
-                return
-        raise ConflictError(
+    def _point_label(
+        self, name: str, release_id: str | None, head: Pointer | None, by: str, why: str
+    ) -> WritePlan[bool]:
+        """Point a label at a release, or at none; False where the head has been renewed since."""
+        old = yield from self._pointer(self._labels, name)
+        was = old.release if old else None
+        if was == release_id:
+            return True
+        note = self._note(
+            "labelled" if release_id else "unlabelled",
+            release_id or was or "",
+            was,
+            by,
+            why,
+            after=head.entry if head else None,
+            label=name,
+        )
+        # A label taken off stays as a record that names none, so that its past is not in doubt.
+        record = self._point(self._labels, name, release_id, note.key)
+        renewed = self._point(self._home, "head", head.release if head else None, note.key)
+        expected = head.entry if head else None
+        [outcome] = yield Swap(self._home, "head", expected, (note, record, renewed))
+        return bool(outcome != "lost")
+
+    def _too_often(self, name: str) -> ConflictError:
+        return ConflictError(
             f"The label {name!r} of agent {self.agent!r} is moved by others all the time.",
             None,
             None,

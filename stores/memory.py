@@ -6,15 +6,15 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from langgraph.store.base import BaseStore
 
-from tracetune.errors import InputError, NotFoundError
-from tracetune.stores.backends import describe, store_errors
+from tracetune.errors import InputError, NotFoundError, StoreError, TraceTuneError
+from tracetune.stores.backends import describe, store_error
 from tracetune.stores.cache import HeadCache
-from tracetune.stores.plans import NO_HEAD, AgentPlans
+from tracetune.stores.commits import AgentPlans
+from tracetune.stores.heads import NO_HEAD
 from tracetune.stores.reads import ReadPlans
 from tracetune.stores.release import Release
 from tracetune.stores.steps import WritePlan
@@ -220,16 +220,25 @@ class AgentMemory:
         """The config in force, values by name."""
         return self.release.config
 
+    # Not `store_errors`: entering it on every call takes as long as a good part of a read.
     def _run(self, plan: WritePlan[T], doing: str) -> T:
-        with self._errors(doing):
+        try:
             return run(self._store, plan)
+        except TraceTuneError:
+            raise
+        except Exception as error:
+            raise self._failed(error, doing) from error
 
     async def _arun(self, plan: WritePlan[T], doing: str) -> T:
-        with self._errors(doing):
+        try:
             return await arun(self._store, plan)
+        except TraceTuneError:
+            raise
+        except Exception as error:
+            raise self._failed(error, doing) from error
 
-    def _errors(self, doing: str) -> AbstractContextManager[None]:
-        return store_errors(describe(self._store), f"{doing} for agent {self.name!r}")
+    def _failed(self, error: Exception, doing: str) -> StoreError:
+        return store_error(error, describe(self._store), f"{doing} for agent {self.name!r}")
 
 
 class UserMemory(AgentMemory):

@@ -8,18 +8,21 @@ from typing import Any
 
 from langgraph.store.base import GetOp, PutOp, SearchItem
 
-from tracetune.errors import InputError
+from tracetune.errors import InputError, StoreError
+from tracetune.stores.commits import AgentPlans
+from tracetune.stores.heads import TRIES
 from tracetune.stores.memory import ProceduralMemory
-from tracetune.stores.plans import AgentPlans
 from tracetune.stores.reads import Plan
-from tracetune.stores.records import Namespace, arun, note, records, renew_head, run, strings, write
-from tracetune.stores.release import JournalEntry, Release
+from tracetune.stores.records import Namespace, arun, note, records, renewal, run, strings
+from tracetune.stores.release import JournalEntry, Release, entries_of, journalled
 from tracetune.stores.steps import WritePlan
 
 __all__ = ["Pruned", "aprune", "prune"]
 
 Json = dict[str, Any]
 
+_AT_ONCE = 500
+"""Releases in one write: SQLite takes 32,766 values in a statement."""
 _PUT_IN_FORCE = ("promoted", "rolled back")
 _LEARNED = ("source", "digest")
 """What a cycle looks up in older evidence: the text it saw last, the lesson it has learned."""
@@ -92,21 +95,18 @@ def _prune(
         raise InputError(f"keep must be 1 or more, but got {keep}.")
     home = ("tracetune", memory.project, memory.agent(agent).name)
     plans = AgentPlans(memory.project, agent)
-    unneeded, kept = yield from _droppable(home, plans, keep, declared)
-    if not unneeded or dry_run:
-        return Pruned(agent, tuple(sorted(unneeded)), kept)
-    # First told, then done: what is gone without a word would be lost silently.
-    why = f"nothing needed it (keep {keep})"
-    yield from write([note(home, "pruned", name, by, why) for name in sorted(unneeded)])
-    [head] = yield [GetOp(home, "head", refresh_ttl=False)]
-    unneeded, kept = yield from _droppable(home, plans, keep, declared)
-    space = (*home, "releases")
-    yield from write([PutOp(space, name, None) for name in unneeded])
-    yield from renew_head(home, head)
-    # Someone who promoted or labelled one of them meanwhile gets it back.
-    back = unneeded.keys() & (yield from _named(home))
-    yield from write([PutOp(space, name, unneeded[name], index=False) for name in back])
-    return Pruned(agent, tuple(sorted(unneeded.keys() - back)), kept + len(back))
+    dropped: list[str] = []
+    for _ in range(TRIES):
+        # Before all else is read: who promotes or labels one of them moves it, and so is found out.
+        [head] = yield [GetOp(home, "head", refresh_ttl=False)]
+        unneeded, kept = yield from _droppable(home, plans, keep, declared)
+        names = sorted(unneeded)[: None if dry_run else _AT_ONCE]
+        if not names or dry_run:
+            return Pruned(agent, tuple(dropped + names), kept)
+        why = f"nothing needed it (keep {keep})"
+        [outcome] = yield renewal(home, head, _drops(home, [unneeded[n] for n in names], by, why))
+        dropped += names if outcome != "lost" else []
+    raise StoreError(f"The head of agent {agent!r} is moved by others all the time.")
 
 
 def _droppable(
@@ -117,7 +117,8 @@ def _droppable(
     head = yield from plans.head()
     rows = {i.key: i.value for i in _newest_first(items, (*home, "releases"))}
     own = {name: Release.from_record(row) for name, row in rows.items()}
-    journal = [JournalEntry.from_dict(i.value) for i in _newest_first(items, (*home, "journal"))]
+    lines = {i.key: i.value for i in _newest_first(items, (*home, "journal"))}
+    journal = entries_of(rows, lines)
     needed = {name for name, release in own.items() if release.content_hash in declared}
     needed |= set(list(own)[:keep]) | set(_in_force_before(journal)[: keep + 1])
     needed |= set(_chain(own, head.id if head else None)[: keep + 1])
@@ -126,13 +127,19 @@ def _droppable(
     return unneeded, len(own) - len(unneeded)
 
 
+def _drops(home: Namespace, rows: Sequence[Json], by: str, why: str) -> list[PutOp]:
+    """The writes that drop releases, and tell in the journal of that and of their commits."""
+    commits = [line for row in rows if (line := journalled(row))]
+    return [
+        *(PutOp((*home, "journal"), line["id"], line, index=False) for line in commits),
+        *(note(home, "pruned", row["id"], by, why) for row in rows),
+        *(PutOp((*home, "releases"), row["id"], None) for row in rows),
+    ]
+
+
 def _newest_first(items: Sequence[SearchItem], namespace: Namespace) -> list[SearchItem]:
     own = [item for item in items if item.namespace == namespace]
     return sorted(own, key=lambda item: item.key, reverse=True)
-
-
-def _named(home: Namespace) -> Plan[set[str]]:
-    return _named_in((yield from records(home)), home)
 
 
 def _named_in(items: Sequence[SearchItem], home: Namespace) -> set[str]:

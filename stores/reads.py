@@ -15,13 +15,13 @@ from typing import Any, TypeAlias, TypeVar
 from langgraph.store.base import GetOp, Item, Op, PutOp, Result, SearchOp
 
 from tracetune.errors import InputError, NotFoundError, StoreError
+from tracetune.stores.layout import LAYOUT, Json, upgraded
 from tracetune.stores.release import (
-    LAYOUT,
     Action,
     JournalEntry,
     Release,
+    entries_of,
     new_release_id,
-    upgraded,
 )
 
 __all__ = ["Plan", "Pointer", "ReadPlans"]
@@ -30,8 +30,6 @@ T = TypeVar("T")
 Plan: TypeAlias = Generator[list[Op], list[Result], T]
 
 _PAGE = 10_000
-_FEW = 500
-"""Up to here releases are read one by one: each costs a variable in SQLite's statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Pointer:
     """A record that names a release, such as the head, and the journal entry that set it."""
 
     release: str | None
-    """None for a label that was taken off."""
+    """None for a label that was taken off, and for a head before the first promotion."""
     entry: str
     """Never the same twice, so it tells one state of the record from any other."""
 
@@ -53,12 +51,12 @@ class ReadPlans:
         self._releases = (*self._home, "releases")
         self._journal = (*self._home, "journal")
         self._labels = (*self._home, "labels")
-        self._known: tuple[Pointer, Mapping[str, Any]] | None = None
+        self._known: tuple[Pointer, Release] | None = None
 
     def head(self) -> Plan[Release | None]:
         """Return the release in force, or None before the first promotion."""
         _, release = yield from self._head()
-        return release
+        return release.copied() if release else None
 
     def get(self, ref: str) -> Plan[Release]:
         """Return the release that `ref` names: its id, a label, or a part of the id.
@@ -102,39 +100,36 @@ class ReadPlans:
         """
         if limit is not None and limit < 0:
             raise InputError(f"limit must be 0 or more, but got {limit}.")
-        entries = (yield from self._entries())[:limit]
-        ids = list(dict.fromkeys(entry.release for entry in entries))
-        rows = yield from self._records(ids)
-        return [_with_release(entry, rows.get(entry.release)) for entry in entries]
+        releases, entries = yield from self._told()
+        return [_with_release(entry, releases.get(entry.release)) for entry in entries[:limit]]
 
-    def _entries(self) -> Plan[list[JournalEntry]]:
-        rows = yield from self._rows(self._journal)
-        return [JournalEntry.from_dict(row) for row in rows.values()]
-
-    def _records(self, ids: Sequence[str]) -> Plan[Mapping[str, Mapping[str, Any]]]:
-        if not ids or len(ids) > _FEW:
-            return (yield from self._rows(self._releases)) if ids else {}
-        items = yield [GetOp(self._releases, name, refresh_ttl=False) for name in ids]
-        return {i.key: i.value for i in items if isinstance(i, Item)}
+    def _told(self) -> Plan[tuple[Mapping[str, Json], list[JournalEntry]]]:
+        """The records of all releases, and all that was done to them, newest first."""
+        # In this order: a release's commit is in the journal before the release is pruned.
+        releases = yield from self._rows(self._releases)
+        lines = yield from self._rows(self._journal)
+        return releases, entries_of(releases, lines)
 
     def _head(self) -> Plan[tuple[Pointer | None, Release | None]]:
         """The head and its release; one record is read where that is the last one known.
 
         The head names the entry that set it, and a release never changes: the same entry means
-        the same release. `forget` alone rewrites one, and has this forget it.
+        the same release. `forget` alone rewrites one, and then renews the entry. The release is
+        kept here, so it is not to be given away uncopied.
         """
         seen = None
         while True:
-            pointer = yield from self._pointer(self._home, "head")
+            [item] = yield [GetOp(self._home, "head", refresh_ttl=False)]
+            known = self._known
+            if known and isinstance(item, Item) and item.value.get("entry") == known[0].entry:
+                return known
+            pointer = self._read_pointer("head", item)
             if pointer is None or pointer.release is None:
-                return None, None
-            if self._known and self._known[0] == pointer:
-                return pointer, Release.from_record(self._known[1])
+                return pointer, None
             # What the head named is whole whether or not the head has moved since.
-            rows = yield from self._records([pointer.release])
-            if row := rows.get(pointer.release):
-                self._known = (pointer, row)
-                return pointer, Release.from_record(row)
+            if release := (yield from self._stored(pointer.release)):
+                self._known = (pointer, release)
+                return self._known
             # Once more when it has moved: its old release may have been pruned since.
             if pointer == seen:
                 raise StoreError(
@@ -158,8 +153,8 @@ class ReadPlans:
             raise StoreError(f"The {kind} of agent {self.agent!r} {reason}.") from error
 
     def _stored(self, release_id: str) -> Plan[Release | None]:
-        rows = yield from self._records([release_id])
-        return Release.from_record(rows[release_id]) if release_id in rows else None
+        [item] = yield [GetOp(self._releases, release_id, refresh_ttl=False)]
+        return Release.from_record(item.value) if isinstance(item, Item) else None
 
     def _rows(self, namespace: tuple[str, ...]) -> Plan[dict[str, dict[str, Any]]]:
         """Every record of a namespace by key, newest first."""

@@ -10,11 +10,12 @@ from langgraph.store.base import BaseStore, Item, PutOp, SearchItem, SearchOp
 
 from tracetune.stores import swap
 from tracetune.stores.backends import describe, store_errors
+from tracetune.stores.layout import LAYOUT
 from tracetune.stores.reads import Plan
 from tracetune.stores.release import Action, JournalEntry, new_release_id
 from tracetune.stores.steps import Swap, WritePlan
 
-__all__ = ["Namespace", "arun", "note", "records", "renew_head", "run", "strings", "write"]
+__all__ = ["Namespace", "arun", "note", "records", "renewal", "run", "strings", "write"]
 
 Namespace: TypeAlias = tuple[str, ...]
 """Of a record; that of an agent is `("tracetune", project, agent)`."""
@@ -97,9 +98,20 @@ async def arun(store: BaseStore, plan: WritePlan[T], doing: str) -> T:
         return await swap.arun(store, plan)
 
 
-def renew_head(home: Namespace, head: object) -> WritePlan[None]:
-    """Have all look again: who is about to move the head, and who keeps what it names at hand."""
-    if isinstance(head, Item):
-        entry = head.value["entry"]
-        value = head.value | {"entry": new_release_id(datetime.now(UTC), after=entry)}
-        yield Swap(home, "head", entry, (PutOp(home, "head", value, index=False),))
+def renewal(home: Namespace, head: object, writes: Sequence[PutOp] = ()) -> Swap:
+    """Return the swap that has all look again, with what is written if the head is still that.
+
+    Who is about to move the head or a label finds the head changed, and so does who keeps what it
+    names at hand.
+
+    Args:
+        head: Its record, if there is one.
+        writes: Deletions last.
+    """
+    none: dict[str, Any] = {"version": LAYOUT, "release": None}
+    kept = head.value if isinstance(head, Item) else none
+    entry: str | None = kept.get("entry")
+    value = kept | {"entry": new_release_id(datetime.now(UTC), after=entry)}
+    puts = [write for write in writes if write.value is not None]
+    gone = [write for write in writes if write.value is None]
+    return Swap(home, "head", entry, (*puts, PutOp(home, "head", value, index=False), *gone))

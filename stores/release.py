@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import numbers
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from tracetune.errors import StoreError
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.ids import id_time, new_release_id
+from tracetune.stores.layout import LAYOUT, Json, copied, json_fields, plain, upgraded
 
 __all__ = [
-    "LAYOUT",
     "Action",
     "Guideline",
     "JournalEntry",
     "Origin",
     "Release",
+    "entries_of",
     "id_time",
+    "journalled",
     "new_release_id",
-    "upgraded",
 ]
 
 Origin = Literal["llm", "rules", "human", "import"]
@@ -42,15 +40,10 @@ Action = Literal[
     "unlabelled",
 ]
 
-Json = dict[str, Any]
+_COMMIT = "commit"
+"""The part of a release's record that tells who committed it, and whether that put it in force."""
 
-LAYOUT = 1
-"""Version of the records' layout; a record of a newer one is refused, never guessed at."""
-
-_MIGRATIONS: Mapping[int, Callable[[str, Json], Json]] = {}
-"""By the version it reads: makes a record of one kind the next version's."""
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 R = TypeVar("R")
 
 
@@ -68,7 +61,7 @@ class Guideline:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: `from_dict` reads it back to an equal guideline."""
-        return _json_fields(self)
+        return json_fields(self)
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Guideline:
@@ -78,8 +71,12 @@ class Guideline:
             StoreError: The row is not a guideline.
         """
         return _read(
-            "guideline", row, lambda: cls(**{name: _copied(value) for name, value in row.items()})
+            "guideline", row, lambda: cls(**{name: copied(value) for name, value in row.items()})
         )
+
+    def copied(self) -> Guideline:
+        """An equal guideline that shares no list or mapping with this one."""
+        return Guideline(self.id, self.prompt, self.text, copied(self.evidence), self.origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +118,7 @@ class Release:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, with the layout's `version`; numbers that are not finite become None."""
-        row = {"version": LAYOUT} | _json_fields(self)
-        row["guidelines"] = [guideline.to_dict() for guideline in self.guidelines]
-        return row
+        return {"version": LAYOUT, **json_fields(self)}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Release:
@@ -132,7 +127,6 @@ class Release:
         Raises:
             StoreError: The row is no release, or of a newer layout than this tracetune knows.
         """
-
         return _read("release", row, lambda: cls._from_fields(upgraded("release", row)))
 
     @classmethod
@@ -148,7 +142,8 @@ class Release:
         Postgres' jsonb would reorder its keys and turn 1e16 into an integer.
         """
         row = self.to_dict()
-        return row | {"config": json.dumps(row["config"], ensure_ascii=False)}
+        row["config"] = _to_json(row["config"])
+        return row
 
     @classmethod
     def from_record(cls, row: Mapping[str, Any]) -> Release:
@@ -156,9 +151,46 @@ class Release:
 
         def build() -> Release:
             values = upgraded("release", row)
+            values.pop(_COMMIT, None)
             return cls._from_fields(values | {"config": json.loads(values["config"])})
 
         return _read("release", row, build)
+
+    def kept(self, *, by: str, promoted: bool) -> tuple[Release, Json]:
+        """Return the release as a store gives it back, and the record of it and of its commit.
+
+        They share parts, so that neither is to be changed.
+
+        Args:
+            by: Who commits it.
+            promoted: Whether it is put in force in the same write.
+        """
+        values = json_fields(self)
+        commit = {"by": plain(by), "promoted": promoted}
+        config = _to_json(values["config"])
+        record = {"version": LAYOUT, **values, "config": config, _COMMIT: commit}
+        return self._from_fields(values), record
+
+    def copied(self) -> Release:
+        """An equal release that shares no list or mapping with this one."""
+        return Release(
+            self.id,
+            self.agent,
+            self.parent,
+            dict(self.prompts),
+            copied(self.config),
+            tuple(g.copied() for g in self.guidelines),
+            self.origin,
+            self.why,
+            copied(self.evidence),
+            copied(self.metrics),
+            copied(self.verdict),
+            self.model,
+            self.calls,
+            self.tokens,
+            self.created_at,
+            self.content_hash,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +198,7 @@ class JournalEntry:
     """One thing that was done to an agent's releases, by whom and why."""
 
     id: str
-    """Sorts by time, as a release's id does."""
+    """Sorts by time, as a release's does; that of a commit, and of its promotion, is its own."""
     action: Action
     release: str
     previous: str | None
@@ -184,7 +216,7 @@ class JournalEntry:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, with the layout's `version`."""
-        return {"version": LAYOUT} | _json_fields(self)
+        return {"version": LAYOUT} | json_fields(self)
 
     def to_record(self) -> dict[str, Any]:
         """The form a store keeps: without what is the release's, or empty."""
@@ -199,68 +231,65 @@ class JournalEntry:
         Raises:
             StoreError: The row is no journal entry, or of a newer layout.
         """
+        return _read("journal entry", row, lambda: cls._from_fields(upgraded("journal entry", row)))
 
-        def build() -> JournalEntry:
+    @classmethod
+    def from_record(cls, row: Mapping[str, Any]) -> tuple[JournalEntry, ...]:
+        """Read the form a store keeps: what it tells, the last first; errors as for `from_dict`."""
+
+        def build() -> tuple[JournalEntry, ...]:
             values = upgraded("journal entry", row)
-            values["at"] = datetime.fromisoformat(values["at"])
-            return cls(**values)
+            promoted = values.pop("promoted", False)
+            entry = cls._from_fields(values)
+            return (dataclasses.replace(entry, action="promoted"), entry) if promoted else (entry,)
 
         return _read("journal entry", row, build)
 
+    @classmethod
+    def _from_fields(cls, values: Json) -> JournalEntry:
+        values["at"] = datetime.fromisoformat(values["at"])
+        return cls(**values)
 
-def upgraded(kind: str, row: Mapping[str, Any]) -> Json:
-    """Return a copy of a stored record in the layout of today, without its version.
 
-    Args:
-        kind: `release`, `journal entry`, `head`, `label` or `preferences`.
+def journalled(row: Mapping[str, Any]) -> Json | None:
+    """Return what a release's record tells of its commit, as the journal would keep it.
+
+    None for one of layout 1, whose commit is in the journal.
 
     Raises:
-        ValueError: Its layout is newer than this tracetune's, or too old to be known.
+        StoreError: The record cannot be read.
     """
-    values = {name: _copied(value) for name, value in row.items()}
-    version = values.pop("version")
-    while version != LAYOUT:
-        if version not in _MIGRATIONS:
-            raise ValueError(f"layout {version}, but this tracetune knows only layout {LAYOUT}")
-        values = _MIGRATIONS[version](kind, values)
-        version += 1
-    return values
+    if _COMMIT not in row:
+        return None
+
+    def line() -> Json:
+        return {
+            "version": row["version"],
+            "id": row["id"],
+            "action": "imported" if row["origin"] == "import" else "committed",
+            "release": row["id"],
+            "previous": row["parent"],
+            "why": " ".join(row["why"]),
+            "at": row["created_at"],
+            **row[_COMMIT],
+        }
+
+    return _read("release", row, line)
 
 
-def _copied(value: Any) -> Any:
-    """A copy of a JSON value that shares no list or mapping with it."""
-    if isinstance(value, dict):
-        return {key: _copied(part) for key, part in value.items()}
-    return [_copied(part) for part in value] if isinstance(value, list) else value
+def entries_of(
+    releases: Mapping[str, Mapping[str, Any]], lines: Mapping[str, Mapping[str, Any]]
+) -> list[JournalEntry]:
+    """Return all that was done to an agent's releases, newest first.
 
-
-def _json_fields(record: Any) -> dict[str, Any]:
-    return {f.name: _jsonable(getattr(record, f.name)) for f in dataclasses.fields(record)}
-
-
-def _jsonable(value: Any) -> Any:
-    """Copy as JSON; what JSON lacks is replaced, since evidence and metrics steer nothing."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _UNSTORABLE.sub("\ufffd", value)
-    if isinstance(value, numbers.Integral):
-        return int(value) if -(2**63) <= int(value) < 2**64 else str(value)
-    if isinstance(value, numbers.Real):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {_jsonable(str(key)): _jsonable(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(v) for v in value]
-    if isinstance(value, set | frozenset):
-        return sorted((_jsonable(v) for v in value), key=str)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _json_fields(value)
-    return _jsonable(str(value))
+    Args:
+        releases: Their records, by id.
+        lines: The records of the journal, by id; those of commits are there of releases that
+            were pruned, or were about to be.
+    """
+    commits = {name: line for name, row in releases.items() if (line := journalled(row))}
+    told = sorted((commits | dict(lines)).items(), reverse=True)
+    return [entry for _, row in told for entry in JournalEntry.from_record(row)]
 
 
 def _read(kind: str, row: Mapping[str, Any], build: Callable[[], R]) -> R:

@@ -7,6 +7,7 @@ guarded by a lock, since no other process sees it, and any other store goes by c
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from tracetune.stores.steps import (
     Swap,
     WritePlan,
     postgres_statement,
+    sqlite_deletion,
     sqlite_statement,
 )
 
@@ -60,7 +62,7 @@ def carry_out(store: BaseStore, step: list[Op] | Swap | Pause) -> list[Any]:
     store = _unwrapped(store)
     if isinstance(store, InMemoryStore):
         return [_in_memory(store, step)]
-    if (family := _family(store)) is None:
+    if (family := _family(type(store))) is None:
         return [run(store, claimed(step))]
     if isinstance(loop := getattr(store, "loop", None), asyncio.AbstractEventLoop):
         if loop is _running():
@@ -79,7 +81,7 @@ async def acarry_out(store: BaseStore, step: list[Op] | Swap | Pause) -> list[An
     store = _unwrapped(store)
     if isinstance(store, InMemoryStore):
         return [_in_memory(store, step)]
-    if (family := _family(store)) is None:
+    if (family := _family(type(store))) is None:
         return [await arun(store, claimed(step))]
     if not isinstance(loop := getattr(store, "loop", None), asyncio.AbstractEventLoop):
         return [await asyncio.to_thread(_sql, store, family, step)]
@@ -112,11 +114,12 @@ def _unwrapped(store: BaseStore) -> BaseStore:
     return store
 
 
-def _family(store: BaseStore) -> Literal["sqlite", "postgres"] | None:
+@functools.cache
+def _family(kind: type) -> Literal["sqlite", "postgres"] | None:
     """Which SQL a store speaks; a store of a module that was never imported is not one of it."""
     for family, base in (("sqlite", "BaseSqliteStore"), ("postgres", "BasePostgresStore")):
         module = sys.modules.get(f"langgraph.store.{family}.base")
-        if module is not None and isinstance(store, getattr(module, base)):
+        if module is not None and issubclass(kind, getattr(module, base)):
             return "sqlite" if family == "sqlite" else "postgres"
     return None
 
@@ -133,9 +136,12 @@ def _in_memory(store: BaseStore, swap: Swap) -> Outcome:
 
 def _sql(store: Any, family: str, swap: Swap) -> Outcome:
     if family == "sqlite":
-        with store._cursor(transaction=False) as cursor:
+        with store._cursor(transaction=bool(swap.deletions)) as cursor:
             cursor.execute(*sqlite_statement(swap))
-            return "won" if cursor.rowcount == len(swap.writes) else "lost"
+            won = cursor.rowcount > 0
+            if won and swap.deletions:
+                cursor.execute(*sqlite_deletion(swap))
+            return "won" if won else "lost"
     with store._cursor(pipeline=True) as cursor:
         cursor.execute(*postgres_statement(swap))
         return "won" if cursor.fetchall()[0]["swapped"] else "lost"
@@ -143,9 +149,12 @@ def _sql(store: Any, family: str, swap: Swap) -> Outcome:
 
 async def _asql(store: Any, family: str, swap: Swap) -> Outcome:
     if family == "sqlite":
-        async with store._cursor(transaction=False) as cursor:
+        async with store._cursor(transaction=bool(swap.deletions)) as cursor:
             await cursor.execute(*sqlite_statement(swap))
-            return "won" if cursor.rowcount == len(swap.writes) else "lost"
+            won = cursor.rowcount > 0
+            if won and swap.deletions:
+                await cursor.execute(*sqlite_deletion(swap))
+            return "won" if won else "lost"
     async with store._cursor(pipeline=True) as cursor:
         await cursor.execute(*postgres_statement(swap))
         return "won" if (await cursor.fetchall())[0]["swapped"] else "lost"

@@ -13,10 +13,11 @@ from langgraph.store.base import GetOp, Item, PutOp
 
 from tracetune.errors import ConflictError, InputError, StoreError
 from tracetune.stores.bundle import Bundle
+from tracetune.stores.commits import AgentPlans
 from tracetune.stores.heads import TRIES
-from tracetune.stores.plans import AgentPlans
+from tracetune.stores.layout import LAYOUT, upgraded
 from tracetune.stores.reads import Plan
-from tracetune.stores.release import LAYOUT, Release, new_release_id, upgraded
+from tracetune.stores.release import Release, new_release_id
 from tracetune.stores.steps import Swap, WritePlan
 
 __all__ = ["Preferences", "UserPlans", "user_label"]

@@ -112,7 +112,7 @@ def test_a_backup_is_restored_elsewhere(ids: list[str], folder: Path, ask: Ask) 
 
 def test_a_backup_tells_people_what_it_holds(ids: list[str], told: Told) -> None:
     assert told("backup", "memory.jsonl") == (
-        "airline: 1 agent, 5 releases, 16 records in all, written to memory.jsonl"
+        "airline: 1 agent, 5 releases, 6 records in all, written to memory.jsonl"
     )
 
 

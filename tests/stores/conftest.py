@@ -1,15 +1,20 @@
-"""Real servers for the tests of memory."""
+"""Real servers for the tests of memory, and a store of someone else's."""
 
+import asyncio
 import contextlib
 import itertools
 import tempfile
+import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from langgraph.store.base import BaseStore, Op, Result
+from langgraph.store.memory import InMemoryStore
 
 _schemas = itertools.count()
 
@@ -61,3 +66,36 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/memory.db"
     return str(request.getfixturevalue("fresh_postgres"))
+
+
+class PlainStore(BaseStore):
+    """A store that can only read and write, with others in between."""
+
+    def __init__(self) -> None:
+        self.inner = InMemoryStore()
+        self.lock = threading.Lock()
+        self.afterwards: Callable[[list[Op]], None] | None = None
+        """Called after each batch: what another machine does just then."""
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        ops, results = list(ops), list[Result]()
+        for op in ops:
+            time.sleep(0)
+            with self.lock:
+                results += self.inner.batch([op])
+        if self.afterwards:
+            self.afterwards(ops)
+        return results
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        results: list[Result] = []
+        for op in ops:
+            await asyncio.sleep(0)
+            results += await self.inner.abatch([op])
+        return results
+
+
+@pytest.fixture
+def plain_store() -> PlainStore:
+    """A store that can only read and write."""
+    return PlainStore()

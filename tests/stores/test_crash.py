@@ -1,10 +1,7 @@
 """Memory when its process, its disk or its server fails at any moment."""
 
 import contextlib
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +38,6 @@ def test_a_cycle_killed_at_any_moment_makes_its_release_once(
     found = kill_cycles(shared_url, tmp_path, kills=KILLS)
     assert found.faults == []
     assert found.kills >= KILLS
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real disk of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs to mount a small disk, which takes root")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 def commit_until_it_fails(memory: AgentMemory, kept: list[str]) -> None:

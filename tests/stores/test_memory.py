@@ -425,7 +425,7 @@ _ACTS: dict[str, Callable[[AgentMemory], object]] = {
     "promote": lambda a: a.promote(a.releases()[0].id),
     "rollback": lambda a: a.rollback(),
 }
-_WRITES = {"commit": 4, "promote": 2, "rollback": 2}
+_WRITES = {"commit": 2, "promote": 2, "rollback": 2}
 
 
 @pytest.mark.parametrize(("act", "left"), list(itertools.product(_ACTS, range(5))))
@@ -460,7 +460,7 @@ def test_a_head_of_a_newer_layout_is_refused():
     store = InMemoryStore()
     agent = ProceduralMemory(store, "project").agent("email")
     store.put(("tracetune", "project", "email"), "head", {"version": 9, "release": "x"})
-    with pytest.raises(StoreError, match="has layout 9, but this tracetune knows only layout 1"):
+    with pytest.raises(StoreError, match="has layout 9, but this tracetune knows only layout 2"):
         agent.head()
 
 
@@ -737,6 +737,12 @@ def test_a_store_of_layout_1_is_read_and_written_on(old_store: Path):
         assert agent.get(newest[0].previous or "").guidelines[0].text == "Book once."
         made = agent.commit(config={"max_steps": 30}, base=first.id, promote=True)
         assert agent.release == made
+        told = agent.history()
+        assert [(e.action, e.release) for e in told[:2]] == [
+            ("promoted", made.id),
+            ("committed", made.id),
+        ]
+        assert told[2:] == newest
         assert agent.rollback(steps=1) == first
 
 
@@ -747,10 +753,8 @@ def test_an_old_layout_is_brought_up_step_by_step(old_store: Path, monkeypatch: 
         seen.add(kind)
         return row | {"by": row["by"].upper()} if kind == "journal entry" else row
 
-    monkeypatch.setattr("tracetune.stores.release.LAYOUT", 3)
-    monkeypatch.setattr(
-        "tracetune.stores.release._MIGRATIONS", {1: named, 2: lambda kind, row: row}
-    )
+    monkeypatch.setattr("tracetune.stores.layout.LAYOUT", 3)
+    monkeypatch.setattr("tracetune.stores.layout._MIGRATIONS", {1: named, 2: lambda kind, row: row})
     with open_store("sqlite:///m.db", base=old_store) as store:
         agent = ProceduralMemory(store, "shop").agent("desk")
         assert agent.release.config["max_steps"] == 40

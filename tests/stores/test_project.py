@@ -115,6 +115,7 @@ def test_what_is_given_is_kept(folder: Path) -> None:
         agents:
           mail:
             prompts_file: ../elsewhere/p.yaml
+            mapping: maps/mail.yaml
             trace_agent: Mail Agent
             traces: [a/*.json, /data/b.jsonl]
             prompts:
@@ -131,6 +132,7 @@ def test_what_is_given_is_kept(folder: Path) -> None:
     agent = project.agent("mail")
     assert agent.prompts_file == folder / "../elsewhere/p.yaml"
     assert agent.config_file is None
+    assert agent.mapping == folder / "maps" / "mail.yaml"
     assert agent.trace_agent == "Mail Agent"
     assert agent.traces == (f"{folder}/a/*.json", "/data/b.jsonl")
     assert not agent.write_files
@@ -236,6 +238,10 @@ WRONG = {
     "parameters without a file": (
         edited("    config_file: config.yaml\n", ""),
         "agents.airline: has parameters, but no config_file that holds them",
+    ),
+    "a mapping without traces": (
+        lambda: "project: a\nagents:\n  x: {prompts_file: p.yaml, mapping: m.yaml}\n",
+        "agents.x: has a mapping, but no traces it is for",
     ),
     "a project name with a space": (
         edited("project: airline", "project: my airline"),

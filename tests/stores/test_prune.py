@@ -1,20 +1,21 @@
 """Pruning drops what nothing needs, and nothing else."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph.store.base import PutOp
-from langgraph.store.sqlite import SqliteStore
 
 from tracetune.errors import InputError, NotFoundError
 from tracetune.stores.archive import dump
 from tracetune.stores.backends import open_store
+from tracetune.stores.commits import AgentPlans
 from tracetune.stores.memory import AgentMemory, ProceduralMemory
-from tracetune.stores.plans import AgentPlans
-from tracetune.stores.prune import aprune, prune
-from tracetune.stores.steps import Swap, WritePlan
+from tracetune.stores.prune import _AT_ONCE, _prune, aprune, prune
+from tracetune.stores.records import run
+from tracetune.stores.steps import WritePlan
 from tracetune.stores.swap import carry_out
 
 
@@ -34,11 +35,6 @@ def commits(desk: AgentMemory, count: int, *, promote: bool = True) -> list[str]
     start = len(desk.releases())
     made = range(start, start + count)
     return [desk.commit(prompts={"main": f"{n}"}, promote=promote).id for n in made]
-
-
-def go_on(plan: WritePlan[Any], step: Any, memory: ProceduralMemory) -> None:
-    while True:
-        step = plan.send(carry_out(memory.store, step))
 
 
 def left(desk: AgentMemory) -> set[str]:
@@ -152,39 +148,105 @@ async def test_the_async_twin_does_the_same(tmp_path: Path) -> None:
         assert len(await desk.areleases()) == 2
 
 
-def test_what_someone_promotes_meanwhile_never_leaves_a_head_without_a_release(
-    memory: ProceduralMemory, desk: AgentMemory
+ACTS: dict[str, Callable[[AgentPlans, str], WritePlan[Any]]] = {
+    "promote": lambda plans, name: plans.promote(name),
+    "roll back": lambda plans, name: plans.rollback(name),
+    "label": lambda plans, name: plans.label("canary", name),
+}
+
+
+def named(desk: AgentMemory) -> set[str]:
+    head = desk.head()
+    return {*desk.labels().values(), *([head.id] if head else [])}
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "a store that only reads and writes"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProceduralMemory]:
+    if request.param == "a store that only reads and writes":
+        yield ProceduralMemory(request.getfixturevalue("plain_store"), "shop")
+        return
+    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/shop.db"}
+    url = urls.get(request.param) or request.getfixturevalue("fresh_postgres")
+    with open_store(url) as store:
+        yield ProceduralMemory(store, "shop")
+
+
+def steps_until_done(memory: ProceduralMemory, plan: WritePlan[Any]) -> Iterator[None]:
+    """Do a plan's steps one by one, as another process would: each in its own moment."""
+    results: Any = None
+    with suppress(StopIteration, NotFoundError):
+        while True:
+            step = plan.send(results)
+            results = carry_out(memory.store, step)
+            yield
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("before", range(7), ids="pruned before its step {}".format)
+def test_nothing_is_pruned_under_who_names_it(
+    shop: ProceduralMemory, act: str, before: int
 ) -> None:
+    desk = shop.agent("desk")
     ids = commits(desk, 5)
-    # A promotion that has found its release, and is about to move the head.
+    steps = steps_until_done(shop, ACTS[act](AgentPlans("shop", "desk"), ids[0]))
+    for _ in itertools.islice(steps, before):
+        pass
+    done = prune(shop, "desk", keep=1)
+    assert named(desk) <= left(desk), "pruning left a name without its release"
+    for _ in steps:
+        assert named(desk) <= left(desk), "so did who named it"
+    assert (ids[0] in left(desk)) == (ids[0] not in done.dropped)
+    assert {e.release for e in desk.history() if e.action == "pruned"} == set(done.dropped)
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("before", range(6), ids="named before its step {}".format)
+def test_pruning_notices_who_names_a_release_meanwhile(
+    shop: ProceduralMemory, act: str, before: int
+) -> None:
+    desk = shop.agent("desk")
+    ids = commits(desk, 5)
+    steps = steps_until_done(shop, _prune(shop, "desk", 1, False, (), "ana"))
+    for _ in itertools.islice(steps, before):
+        pass
+    with suppress(NotFoundError):
+        run(shop.store, ACTS[act](AgentPlans("shop", "desk"), ids[0]), act)
+    for _ in steps:
+        assert named(desk) <= left(desk), "pruning left a name without its release"
+    assert named(desk) <= left(desk)
+    told = {e.release for e in desk.history() if e.action == "committed"}
+    assert told == set(ids), "the journal forgot a commit"
+
+
+def test_a_first_promotion_is_not_pruned_under(shop: ProceduralMemory) -> None:
+    desk = shop.agent("desk")
+    ids = commits(desk, 4, promote=False)
     promotion = AgentPlans("shop", "desk").promote(ids[0])
-    step = next(promotion)
-    while not isinstance(step, Swap):
-        step = promotion.send(carry_out(memory.store, step))
-    assert prune(memory, "desk", keep=1).dropped == tuple(ids[:3])
-    with pytest.raises(NotFoundError):
-        go_on(promotion, step, memory)
-    assert desk.release.id == ids[-1]
+    steps = steps_until_done(shop, promotion)
+    for _ in itertools.islice(steps, 2):
+        pass
+    assert prune(shop, "desk", keep=1).dropped == tuple(ids[:3])
+    assert list(steps), "it had not begun to write"
+    assert desk.head() is None
+    assert desk.promote(ids[3]) == desk.head()
+    assert desk.commit(prompts={"main": "on it"}, base=ids[3], promote=True).parent == ids[3]
 
 
-def test_what_is_labelled_meanwhile_comes_back(memory: ProceduralMemory, desk: AgentMemory) -> None:
-    ids = commits(desk, 5)
-    old = desk.get(ids[0])
+def test_more_are_dropped_than_one_write_takes(
+    memory: ProceduralMemory, desk: AgentMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracetune.stores.prune._AT_ONCE", 3)
+    ids = commits(desk, 10)
+    done = prune(memory, "desk", keep=1)
+    assert done.dropped == tuple(ids[:8])
+    assert left(desk) == set(ids[8:])
 
-    class Labelling(SqliteStore):
-        """The same file; someone labels a release as it is deleted."""
 
-        def batch(self, ops: Any) -> Any:
-            ops = list(ops)
-            if isinstance(ops[0], PutOp) and ops[0].value is None:
-                desk.label("canary", ids[0])
-            return super().batch(ops)
-
-    store = Labelling(memory.store.conn)  # type: ignore[attr-defined]
-    done = prune(ProceduralMemory(store, "shop"), "desk", keep=1)
-    assert done.dropped == tuple(ids[1:3])
-    assert done.kept == 3
-    assert desk.labelled("canary") == old
+def test_as_many_are_dropped_in_one_write_as_it_may_take(shop: ProceduralMemory) -> None:
+    desk = shop.agent("desk")
+    ids = commits(desk, _AT_ONCE + 10, promote=False)
+    assert prune(shop, "desk", keep=1).dropped == tuple(ids[:-1])
+    assert len(desk.history()) == len(ids) + len(ids) - 1
 
 
 def test_labels_and_promotions_work_after_pruning(

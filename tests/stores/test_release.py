@@ -12,7 +12,14 @@ import pytest
 
 from tracetune.errors import InputError, StoreError
 from tracetune.stores.bundle import Bundle
-from tracetune.stores.release import Guideline, JournalEntry, Release, new_release_id
+from tracetune.stores.release import (
+    Guideline,
+    JournalEntry,
+    Release,
+    entries_of,
+    journalled,
+    new_release_id,
+)
 
 NOW = datetime(2026, 11, 21, 22, 47, 11, 482000, tzinfo=UTC)
 RELEASE = Release(
@@ -36,7 +43,7 @@ RELEASE = Release(
 
 def test_a_release_comes_back_equal_from_its_json():
     row = json.loads(json.dumps(RELEASE.to_dict(), allow_nan=False))
-    assert row["version"] == 1
+    assert row["version"] == 2
     assert Release.from_dict(row) == RELEASE
 
 
@@ -44,6 +51,49 @@ def test_a_release_comes_back_equal_from_its_record():
     row = json.loads(json.dumps(RELEASE.to_record(), allow_nan=False))
     assert list(Release.from_record(row).config["nested"]) == ["z", "a"]
     assert Release.from_record(row) == RELEASE
+
+
+def test_a_release_is_kept_as_its_store_gives_it_back():
+    kept, record = replace(RELEASE, metrics={"p": float("nan")}).kept(by="ann\0", promoted=True)
+    assert kept == Release.from_record(json.loads(json.dumps(record, allow_nan=False)))
+    assert kept.metrics == {"p": None}
+
+
+def test_a_copy_is_equal_and_shares_nothing():
+    copy = RELEASE.copied()
+    assert copy == RELEASE
+    copy.config["nested"]["z"].append("later")
+    copy.evidence["traces"].append("later")
+    copy.guidelines[0].evidence["traces"].append("later")
+    assert RELEASE.config["nested"]["z"] == [1.0, None]
+    assert RELEASE.evidence == {"traces": ["t1", "t2"]}
+    assert RELEASE.guidelines[0].evidence == {"traces": ["t1"]}
+
+
+@pytest.mark.parametrize(
+    ("origin", "promoted", "told"),
+    [
+        pytest.param("human", False, ["committed"], id="a commit"),
+        pytest.param("human", True, ["promoted", "committed"], id="a commit put in force with it"),
+        pytest.param("import", False, ["imported"], id="an import"),
+    ],
+)
+def test_a_releases_record_tells_of_its_commit(origin: Any, promoted: bool, told: list[str]):
+    _, record = replace(RELEASE, origin=origin).kept(by="ann", promoted=promoted)
+    entries = entries_of({RELEASE.id: record}, {})
+    assert [e.action for e in entries] == told
+    said = {(e.id, e.release, e.previous, e.by, e.why, e.at) for e in entries}
+    why = "It looped. It was slow."
+    assert said == {(RELEASE.id, RELEASE.id, RELEASE.parent, "ann", why, NOW)}
+    line = journalled(record)
+    assert line is not None
+    assert entries_of({}, {RELEASE.id: line}) == entries, "as after it was pruned"
+    assert entries_of({RELEASE.id: record}, {RELEASE.id: line}) == entries, "told once"
+
+
+def test_a_record_whose_commit_cannot_be_read_is_an_error():
+    with pytest.raises(StoreError, match="release x cannot be read: 'origin'"):
+        entries_of({"x": {"version": 2, "id": "x", "commit": {}}}, {})
 
 
 def test_a_journal_entry_comes_back_equal_from_its_json():
@@ -89,7 +139,7 @@ def test_metrics_become_json(value: Any, kept: Any):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param({"version": 2}, "layout 2, but this tracetune knows only", id="newer layout"),
+        pytest.param({"version": 3}, "layout 3, but this tracetune knows only", id="newer layout"),
         pytest.param({"created_at": "soon"}, "soon", id="a stamp that is none"),
         pytest.param({"guidelines": [{"odd": 1}]}, "guideline without an id", id="odd guideline"),
         pytest.param({"surprise": 1}, "surprise", id="an unknown field"),

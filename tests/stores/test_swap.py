@@ -3,55 +3,25 @@
 import asyncio
 import itertools
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph.store.base import BaseStore, Op, PutOp, Result
+from langgraph.store.base import BaseStore, Op, PutOp
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 
 from tracetune.errors import ConflictError
 from tracetune.stores.backends import open_store
+from tracetune.stores.commits import AgentPlans
 from tracetune.stores.memory import NO_HEAD, AgentMemory, ProceduralMemory
-from tracetune.stores.plans import AgentPlans
-from tracetune.stores.release import new_release_id
 from tracetune.stores.steps import Swap
 from tracetune.stores.swap import carry_out
 
 HOME = ("tracetune", "project", "email")
-
-
-class PlainStore(BaseStore):
-    """A store that can only read and write, as someone else's would, with others in between."""
-
-    def __init__(self) -> None:
-        self.inner = InMemoryStore()
-        self.lock = threading.Lock()
-
-    def batch(self, ops: Iterable[Op]) -> list[Result]:
-        results: list[Result] = []
-        for op in ops:
-            time.sleep(0)
-            with self.lock:
-                results += self.inner.batch([op])
-        return results
-
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        results: list[Result] = []
-        for op in ops:
-            await asyncio.sleep(0)
-            results += await self.inner.abatch([op])
-        return results
-
-
-@contextmanager
-def _plain(_: Path) -> Iterator[BaseStore]:
-    yield PlainStore()
 
 
 @contextmanager
@@ -71,20 +41,26 @@ STORES: dict[str, Callable[[Path], Any]] = {
     "in memory": lambda folder: _opened("memory://", folder),
     "sqlite": lambda folder: _opened("sqlite:///m.db", folder),
     "sqlite as LangGraph opens it": _as_langgraph_opens_it,
-    "a store that only reads and writes": _plain,
 }
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStore]:
+@pytest.fixture(params=[*STORES, "a store that only reads and writes"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, plain_store: BaseStore
+) -> Iterator[BaseStore]:
+    if request.param not in STORES:
+        yield plain_store
+        return
     with STORES[request.param](tmp_path) as store:
         yield store
 
 
 @pytest.fixture(params=["memory://", "sqlite:///m.db", "plain"])
-async def astore(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BaseStore]:
+async def astore(
+    request: pytest.FixtureRequest, tmp_path: Path, plain_store: BaseStore
+) -> AsyncIterator[BaseStore]:
     if request.param == "plain":
-        yield PlainStore()
+        yield plain_store
         return
     async with open_store(request.param, base=tmp_path) as store:
         yield store
@@ -285,26 +261,20 @@ async def test_an_async_store_swaps_for_other_threads_and_loops(tmp_path: Path):
         assert await agent.ahead() == second
 
 
-class _Deaf(PlainStore):
-    """A store another machine writes to that does not look: over the head, just after ours."""
-
-    over: PutOp | None = None
-
-    def batch(self, ops: Iterable[Op]) -> list[Result]:
-        results = super().batch(ops := list(ops))
-        if self.over and any(isinstance(op, PutOp) and op.key == "head" for op in ops):
-            over, self.over = self.over, None
-            super().batch([over])
-        return results
-
-
-def test_being_overwritten_is_told_to_the_writer_and_in_the_journal():
-    store = _Deaf()
+def test_being_overwritten_is_told_to_the_writer_and_in_the_journal(plain_store: Any):
+    store = plain_store
     agent = _agent(store)
     base = agent.commit(prompts={"m": "0"}, promote=True)
     theirs = agent.commit(prompts={"m": "1"})
     record = {"version": 1, "release": theirs.id, "entry": "theirs"}
-    store.over = PutOp(HOME, "head", record)
+
+    def write_over(ops: list[Op]) -> None:
+        # Another machine, which does not look: over the head, just after ours.
+        if any(isinstance(op, PutOp) and op.key == "head" for op in ops):
+            store.afterwards = None
+            store.put(HOME, "head", record)
+
+    store.afterwards = write_over
     with pytest.raises(ConflictError) as caught:
         agent.commit(prompts={"m": "2"}, base=base.id, promote=True)
     assert (caught.value.base, caught.value.head) == (base.id, theirs.id)
@@ -314,11 +284,15 @@ def test_being_overwritten_is_told_to_the_writer_and_in_the_journal():
     assert agent.head() == theirs
 
 
-def test_the_claim_of_a_writer_who_died_does_not_hold_up_others():
-    store = PlainStore()
-    dead = new_release_id(datetime.now(UTC))
-    long_ago = datetime.now(UTC) - timedelta(hours=1)
-    dead = f"{long_ago:%Y%m%d-%H%M%S}-000-{dead[-6:]} head"
+@pytest.mark.parametrize("made", [-1, 1], ids=["in the past", "in the future"])
+def test_the_claim_of_a_writer_who_died_holds_others_up_for_a_while_only(
+    monkeypatch: pytest.MonkeyPatch, plain_store: BaseStore, made: int
+):
+    monkeypatch.setattr("tracetune.stores.claims._LEASE_S", 0.1)
+    store = plain_store
+    # Its clock may have been any: what counts is how long it has been seen.
+    then = datetime.now(UTC) + made * timedelta(days=400)
+    dead = f"{then:%Y%m%d-%H%M%S}-000-3f9c07 head"
     claims = (*HOME, "claims")
     store.put(claims, dead, {"entry": dead})
     agent = _agent(store)
