@@ -19,6 +19,8 @@ class Message:
 
     role: Literal["system", "user", "assistant"]
     text: str
+    agent: str | None = None
+    """Which of several agents that worked in the run said it; None: the run's own, or no agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Thought:
     """What the agent wrote to itself."""
 
     text: str
+    agent: str | None = None
+    """Which of several agents that worked in the run thought it; None: the run's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class ToolCall:
     latency_s: float | None = None
     by: Literal["agent", "user"] = "agent"
     """Whose call it was: user simulators call tools too, and those are no attempts."""
+    agent: str | None = None
+    """Which of several agents that worked in the run made it; None: the run's own."""
 
 
 Step = Message | Thought | ToolCall

@@ -1,72 +1,47 @@
-"""Two flat tables of traces, runs and calls, that the SQL in `traces/sql` counts over."""
+"""Flat tables of traces (runs, calls, labels) that the SQL in `traces/sql` counts over."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import heapq
 import json
-import math
-import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
+
+import orjson
 
 from tracetune.errors import InputError, TraceError
+from tracetune.traces import views
+from tracetune.traces.errors_text import error_key
+from tracetune.traces.failures import failure_kind_of
+from tracetune.traces.load import connect, put
+from tracetune.traces.making import PartMaker
 from tracetune.traces.model import Trace
+from tracetune.traces.partials import COLUMNS, MetricsPartial, count_runs
+from tracetune.traces.parts import Part
+from tracetune.traces.readers.base import BadRecord
+from tracetune.traces.readers.canonical import trace_of
+from tracetune.traces.redaction import Redactor
+from tracetune.traces.sample import KEPT, KEPT_BYTES
+from tracetune.traces.shelf import Shelf, parts_of
+from tracetune.traces.sources import Source, Sources
+from tracetune.traces.spool import second
 
-__all__ = ["STEP_LIMITS", "TraceTables", "digest_of", "error_key", "opened"]
+__all__ = ["KEPT", "STEP_LIMITS", "TraceTables", "digest_of", "error_key", "opened"]
 
 STEP_LIMITS = frozenset({"max_step", "max_steps", "recursion_limit"})
 """Values of the label `ended_by` that say a step limit ended the run."""
-
-KEPT = 2000
-"""How many runs of each agent and outcome are kept whole."""
-
-_GROUPS = ("agent", "ended_by", "failure_kind", "release", "success", "task")
-_TABLES = {
-    "runs": {
-        "trace_id": "VARCHAR",
-        "agent": "VARCHAR",
-        "release": "VARCHAR",
-        "task": "VARCHAR",
-        "success": "BOOLEAN",
-        "score": "DOUBLE",
-        "latency_s": "DOUBLE",
-        "attempts": "BIGINT",
-        "turns": "BIGINT",
-        "tokens_in": "BIGINT",
-        "tokens_out": "BIGINT",
-        "cost_usd": "DOUBLE",
-        "failure_kind": "VARCHAR",
-        "ended_by": "VARCHAR",
-        "at_limit": "BOOLEAN",  # unknown when nothing says what ended the run
-        "counted": "BOOLEAN",  # false for infrastructure failures: they say nothing of the agent
-        "mark": "BIGINT",  # 40 random bits: sums of them tell sets of runs apart
-    },
-    "calls": {
-        "trace_id": "VARCHAR",
-        "agent": "VARCHAR",
-        "seq": "BIGINT",
-        "name": "VARCHAR",
-        "args_key": "VARCHAR",
-        "error_key": "VARCHAR",
-        "failed": "BOOLEAN",
-        "latency_s": "DOUBLE",
-        "prev_name": "VARCHAR",
-        "is_last": "BOOLEAN",
-    },
-    "labels": {"trace_id": "VARCHAR", "agent": "VARCHAR", "name": "VARCHAR", "value": "VARCHAR"},
-}
 
 
 class TraceTables:
     """Traces as tables in an in-process DuckDB; a context manager, for one thread at a time.
 
-    The traces are read once, one by one, and not kept. `len()` is their number.
+    The traces are read once, one by one, into Parquet files; but for a bounded sample of whole
+    runs they are not kept. `len()` is their number.
 
     Raises:
         TraceError: Two traces of an agent share an id (each would count for the other),
@@ -74,32 +49,46 @@ class TraceTables:
     """
 
     def __init__(self, traces: Iterable[Trace]) -> None:
-        import duckdb  # not at the top: it would slow the start of every command
+        def refuse(reason: str) -> None:
+            raise TraceError(reason)
 
-        self._len = 0
-        self._digest = 0
-        self._kept: dict[tuple[str, bool | None], list[tuple[int, int, Trace]]] = {}
-        self._folder = tempfile.TemporaryDirectory(prefix="tracetune-", ignore_cleanup_errors=True)
-        self._db = duckdb.connect(
-            ":memory:",
-            config={
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "temp_directory": str(Path(self._folder.name, "spill")),
-                "threads": 2,
-            },
-        )
-        try:
-            self._write(traces)
-            self._load()
-            self._refuse_doubles()
-        except duckdb.Error as error:
-            self.close()
-            reason = str(error).splitlines()[0].replace(self._folder.name, "the traces")
-            raise TraceError(f"The traces cannot be put into tables: {reason}") from error
-        except BaseException:
-            self.close()
-            raise
+        self._begin(Redactor.off())
+        with self._all_or_nothing():
+            self._use([self._maker().of_traces(self._room(), traces, refuse)])
+
+    @classmethod
+    def read(
+        cls,
+        source: Source,
+        *,
+        format: str = "auto",
+        mapping: Any = None,
+        strict: bool = False,
+        on_bad: Callable[[BadRecord], None] | None = None,
+        redactor: Redactor | None = None,
+        cache: Path | None = None,
+    ) -> TraceTables:
+        """The traces of a source; the arguments are those of `read_traces`.
+
+        Plain canonical JSON Lines go straight into the tables, all else through `read_traces`;
+        what is found is the same. Of two runs of an agent with one id the second is set aside.
+
+        Args:
+            redactor: What it counts are the redactions in runs that are kept whole, and in files
+                that `read_traces` read.
+            cache: A folder. What was read of each file is kept there as Parquet files, and not
+                read again until the file changes.
+
+        Raises:
+            TraceError: As `read_traces`.
+        """
+        tables = cls.__new__(cls)
+        tables._begin(redactor or Redactor())
+        with tables._all_or_nothing():
+            how = {"format": format, "mapping": mapping, "strict": strict}
+            sources = Sources(source, how, on_bad, tables._redactor)
+            tables._read(sources, cache)
+        return tables
 
     def __enter__(self) -> TraceTables:
         return self
@@ -113,12 +102,23 @@ class TraceTables:
         self.close()
 
     def __len__(self) -> int:
-        return self._len
+        return sum(self.agents().values())
 
     @property
     def digest(self) -> str:
         """16 hex digits that identify the traces' content, whatever their order."""
-        return f"{self._digest:016x}"
+        return _hex(sum(digest for _, digest in self._agents.values()))
+
+    def digest_of_agent(self, agent: str) -> str:
+        """16 hex digits that identify the content of an agent's traces, whatever their order.
+
+        It covers all that the tables hold; of messages, thoughts, results and arguments the size.
+        """
+        return _hex(self._agents.get(agent, (0, 0))[1])
+
+    def agents(self) -> dict[str, int]:
+        """How many traces each agent has, by its name, sorted."""
+        return {agent: self._agents[agent][0] for agent in sorted(self._agents)}
 
     def close(self) -> None:
         """Free the tables; closing twice does nothing."""
@@ -126,85 +126,137 @@ class TraceTables:
         self._folder.cleanup()
 
     def kept(self, agent: str) -> list[Trace]:
-        """A bounded sample of the agent's runs, whole: up to `KEPT` of each outcome, by id.
+        """A bounded sample of the agent's runs, whole, by id: up to `KEPT` of each outcome.
 
-        Which they are depends on the runs alone, not on their order.
+        Which they are depends on the runs alone, not on their order or where they were read:
+        those with the lowest marks, as many as 64 MB hold. Secrets are redacted.
         """
-        heaps = (self._kept.get((agent, outcome), []) for outcome in (True, False, None))
-        return sorted((trace for heap in heaps for _, _, trace in heap), key=lambda t: t.id)
+        return sorted(self._kept(agent, None), key=lambda trace: trace.id)
+
+    def traces(self, agent: str, ids: Iterable[str]) -> list[Trace]:
+        """The runs with these ids among those `kept`, in the order asked for."""
+        wanted = list(dict.fromkeys(ids))
+        found = {trace.id: trace for trace in self._kept(agent, wanted)}
+        return [found[id] for id in wanted if id in found]
 
     def query(self, name: str, /, **params: Any) -> list[dict[str, Any]]:
         """The rows of `traces/sql/<name>.sql`, as dicts by column name."""
-        cursor = self._db.execute(_sql(name), params)
-        columns = [column[0] for column in cursor.description or ()]
-        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        return views.rows_of(self._db, name, params)
 
-    def group(self, by: Sequence[str]) -> None:
-        """Define `grouped`: the runs, and as `grp` a JSON list of their values of `by`.
+    def count(self, by: Sequence[str]) -> MetricsPartial:
+        """The counts that metrics are made of, by group; by agent they may be at hand already.
+
+        Raises:
+            InputError: As `group`.
+        """
+        at_hand = [part.metrics for part in self._parts if part.metrics is not None]
+        if tuple(by) == ("agent",) and len(at_hand) == len(self._parts) and not self._doubles:
+            return MetricsPartial(("agent",), {}).merge(*at_hand)
+        return count_runs(self.query, self.group(by))
+
+    def group(self, by: Sequence[str]) -> tuple[str, ...]:
+        """Define the view `grouped`: the runs, with a text `grp` of their values of `by`.
+
+        Returns:
+            The names that are grouped by: `by`, or none of the unknown ones if there is no trace.
 
         Raises:
             InputError: A name in `by` is neither a column to group by nor any trace's label.
         """
         labels = {row[0] for row in self._db.execute("SELECT DISTINCT name FROM labels").fetchall()}
-        if unknown := [name for name in by if name not in _GROUPS and name not in labels]:
-            if self._len:
-                expected = ", ".join([*_GROUPS, *sorted(labels - set(_GROUPS))])
+        if unknown := [name for name in by if name not in COLUMNS and name not in labels]:
+            if len(self):
+                expected = ", ".join([*COLUMNS, *sorted(labels - set(COLUMNS))])
                 raise InputError(f"Cannot group traces by {unknown[0]!r}; expected: {expected}.")
             by = [name for name in by if name not in unknown]
-        values = ", ".join(f"r.{name}" if name in _GROUPS else _label(name) for name in by)
-        self._db.execute(
-            "CREATE OR REPLACE TEMP VIEW grouped AS "
-            f"SELECT r.*, CAST(json_array({values}) AS VARCHAR) AS grp FROM runs AS r"
-        )
+        views.group_runs(self._db, by)
+        return tuple(by)
 
     def put(self, table: str, columns: Mapping[str, tuple[str, Sequence[Any]]]) -> None:
         """Replace a small helper table: column name → (SQL type, values), equally long."""
-        spec = ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items())
-        self._db.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({spec})")
-        params = {name: list(values) for name, (_, values) in columns.items()}
-        if any(params.values()):
-            rows = ", ".join(f"unnest(${name})" for name in columns)
-            self._db.execute(f"INSERT INTO {table} SELECT {rows}", params)
+        put(self._db, table, columns)
 
-    def _write(self, traces: Iterable[Trace]) -> None:
-        # A lone surrogate is no valid UTF-8, and would make the whole file unreadable.
-        with contextlib.ExitStack() as stack:
-            out = {
-                name: stack.enter_context(self._path(name).open("w", errors="replace", **_UTF8))
-                for name in _TABLES
-            }
-            for trace in traces:
-                digest = _digest(trace)
-                self._digest = (self._digest + digest) % 2**64
-                self._len += 1
-                self._keep(trace, digest)
-                _put(out["runs"], [_run(trace, mark=digest >> 24)])
-                _put(out["calls"], _calls(trace))
-                _put(out["labels"], _labels(trace))
+    def _begin(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._folder = tempfile.TemporaryDirectory(prefix="tracetune-", ignore_cleanup_errors=True)
+        self._db = connect(Path(self._folder.name, "spill"))
+        self._agents: dict[str, tuple[int, int]] = {}
+        self._parts: list[Part] = []
+        self._doubles: list[views.Double] = []
 
-    def _keep(self, trace: Trace, digest: int) -> None:
-        heap = self._kept.setdefault((trace.agent, trace.success), [])
-        change = heapq.heappush if len(heap) < KEPT else heapq.heappushpop
-        change(heap, (-digest, self._len, trace))
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        import duckdb
 
-    def _load(self) -> None:
-        for name, columns in _TABLES.items():
-            self._db.execute(
-                f"CREATE TABLE {name} AS SELECT * FROM read_json("
-                f"$path, format = 'newline_delimited', columns = {columns})",
-                {"path": str(self._path(name))},
-            )
-            self._path(name).unlink()
-        for view in ("norms", "features"):
-            self._db.execute(f"CREATE VIEW {view} AS {_sql(view)}")
+        try:
+            yield
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0].replace(self._folder.name, "the traces")
+            self.close()
+            raise TraceError(f"The traces cannot be put into tables: {reason}") from error
+        except BaseException:
+            self.close()
+            raise
 
-    def _refuse_doubles(self) -> None:
-        twice = "SELECT trace_id, agent FROM runs GROUP BY trace_id, agent HAVING COUNT(*) > 1"
-        if row := self._db.execute(f"{twice} ORDER BY trace_id, agent LIMIT 1").fetchone():
-            raise TraceError(f"Two traces of agent {row[1]!r} have the id {row[0]!r}; expected 1.")
+    def _room(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="part-", dir=self._folder.name))
 
-    def _path(self, name: str) -> Path:
-        return Path(self._folder.name, f"{name}.jsonl")
+    def _maker(self, sources: Sources | None = None, *, lasting: bool = False) -> PartMaker:
+        return PartMaker(
+            self._db,
+            sources.traces_of if sources else lambda *_: iter(()),
+            self._redactor,
+            direct=sources is not None and sources.direct,
+            fatal=sources.fatal if sources else lambda _: True,
+            lasting=lasting,
+        )
+
+    def _read(self, sources: Sources, cache: Path | None) -> None:
+        maker = self._maker(sources, lasting=cache is not None)
+        if sources.files is None:
+            aside = sources.refuse
+            parts = [maker.of_traces(self._room(), sources.records(), aside)]
+        else:
+            shelf = Shelf.of(cache, sources.key()) if cache else None
+            parts = parts_of(sources.files, maker, shelf, Path(self._folder.name))
+        sources.report(parts)
+        self._use(parts)
+        names = {str(part.folder): part.files[0][0] for part in parts if part.files}
+        for folder, agent, id in self._doubles:
+            sources.refuse(second(agent, id), names[folder])
+        for part in parts:
+            self._redactor.counts.update(part.redacted)
+
+    def _use(self, parts: list[Part]) -> None:
+        self._parts = parts
+        folders = [part.folder for part in parts]
+        views.connect_views(self._db, folders)
+        if len(parts) > 1 and (doubles := views.doubles_of(self._db, folders)):
+            self._doubles = doubles
+            views.connect_views(self._db, folders, doubles)
+            sums = [
+                {
+                    row["agent"]: (row["runs"], int(row["digest"]))
+                    for row in self.query("agent_sums")
+                }
+            ]
+        else:
+            sums = [part.agents for part in parts]
+        for agents in sums:
+            for agent, (runs, digest) in agents.items():
+                held = self._agents.get(agent, (0, 0))
+                self._agents[agent] = held[0] + runs, held[1] + digest
+
+    def _kept(self, agent: str, ids: list[str] | None) -> Iterator[Trace]:
+        spent: dict[bool | None, list[int]] = {}
+        for row in self.query("kept_runs", agent=agent, ids=ids):
+            count = spent.setdefault(row["success"], [0, 0])
+            count[0] += 1
+            count[1] += len(row["line"].encode())
+            if ids is not None or (count[0] <= KEPT and count[1] <= KEPT_BYTES):
+                trace = self._redactor.trace(trace_of(orjson.loads(row["line"])))
+                kind = failure_kind_of(trace)
+                yield trace if kind == trace.failure_kind else replace(trace, failure_kind=kind)
 
 
 @contextlib.contextmanager
@@ -217,111 +269,15 @@ def opened(traces: Iterable[Trace] | TraceTables) -> Iterator[TraceTables]:
         yield tables
 
 
-_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_PLACEHOLDERS = [
-    (re.compile(_UUID), "<id>"),
-    (re.compile(r"(?<!\w)(?:'[^'\n]{1,200}'|\"[^\"\n]{1,200}\"|`[^`\n]{1,200}`)(?!\w)"), "<value>"),
-    (re.compile(r"(?:https?://|(?<![\w.])/)[^\s,;:)\]}>]+"), "<path>"),
-    # Letters and digits mixed, such as EHGLP3, user_id_9957 or 0x7f3a.
-    (re.compile(r"\b(?=\w*[A-Za-z])(?=\w*\d)\w+(?:-\w+)*\b"), "<id>"),
-    (re.compile(r"\d+(?:[.,:\-/]\d+)*"), "<n>"),
-]
-
-
-def error_key(text: str) -> str:
-    """The error without what differs from run to run; one line, at most 120 characters.
-
-    UUIDs and other ids, quoted values, paths and numbers become placeholders. Of a Python
-    traceback only the last line, which names the error, is read.
-    """
-    lines = [line for line in text.splitlines() if line.strip()] or [""]
-    if lines[0].lstrip().startswith("Traceback ("):
-        lines = lines[-1:]
-    # Cut first, so that a megabyte of output does not go through every expression.
-    line = " ".join("".join(c if c.isprintable() else " " for c in " ".join(lines)[:1000]).split())
-    for pattern, placeholder in _PLACEHOLDERS:
-        line = pattern.sub(placeholder, line)
-    return line[:120].rstrip()
-
-
-_UTF8: dict[str, Any] = {"encoding": "utf-8", "newline": "\n"}
-
-
-def _sql(name: str) -> str:
-    return files("tracetune.traces.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
-
-
-def _label(name: str) -> str:
-    quoted = name.replace("'", "''")
-    return (
-        "(SELECT MAX(l.value) FROM labels AS l WHERE l.agent = r.agent"
-        f" AND l.trace_id = r.trace_id AND l.name = '{quoted}')"
-    )
-
-
-def _put(file: IO[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, default=str).encode()
-
-
 def digest_of(traces: Iterable[Trace]) -> str:
     """16 hex digits that stand for the traces' content, whatever their order."""
     return f"{sum(_digest(trace) for trace in traces) % 2**64:016x}"
 
 
 def _digest(trace: Trace) -> int:
-    content = hashlib.blake2b(_canonical(trace.to_dict()), digest_size=8)
-    return int.from_bytes(content.digest(), "big")
+    content = json.dumps(trace.to_dict(), sort_keys=True, default=str)
+    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "big")
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _run(trace: Trace, *, mark: int) -> dict[str, Any]:
-    ended_by = trace.labels.get("ended_by")
-    return {
-        "trace_id": trace.id,
-        "agent": trace.agent,
-        "release": trace.release,
-        "task": trace.task,
-        "success": trace.success,
-        "score": _finite(trace.score),
-        "latency_s": _finite(trace.latency_s),
-        "attempts": trace.attempts,
-        "turns": trace.turns,
-        "tokens_in": trace.tokens_in,
-        "tokens_out": trace.tokens_out,
-        "cost_usd": _finite(trace.cost_usd),
-        "failure_kind": trace.failure_kind,
-        "ended_by": ended_by,
-        "at_limit": None if ended_by is None else ended_by in STEP_LIMITS,
-        "counted": trace.failure_kind != "infrastructure",
-        "mark": mark,
-    }
-
-
-def _calls(trace: Trace) -> Iterator[dict[str, Any]]:
-    calls = list(trace.agent_calls())
-    for seq, call in enumerate(calls):
-        arguments = _canonical(dict(call.arguments))
-        yield {
-            "trace_id": trace.id,
-            "agent": trace.agent,
-            "seq": seq,
-            "name": call.name,
-            "args_key": hashlib.blake2b(arguments, digest_size=8).hexdigest(),
-            "error_key": None if call.error is None else error_key(call.error),
-            "failed": call.error is not None,
-            "latency_s": _finite(call.latency_s),
-            "prev_name": calls[seq - 1].name if seq else None,
-            "is_last": seq == len(calls) - 1,
-        }
-
-
-def _labels(trace: Trace) -> Iterator[dict[str, Any]]:
-    for name, value in trace.labels.items():
-        yield {"trace_id": trace.id, "agent": trace.agent, "name": name, "value": value}
+def _hex(total: int) -> str:
+    return f"{total % 2**64:016x}"

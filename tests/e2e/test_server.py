@@ -1,17 +1,11 @@
 """The graph behind a real `langgraph dev` server on loopback, driven with its SDK."""
 
-import contextlib
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 pytest.importorskip("langgraph_api", reason="needs the extra `server`")
@@ -23,47 +17,17 @@ from tracetune.graph.state import CycleReport
 from tracetune.stores.backends import open_store
 from tracetune.stores.memory import ProceduralMemory
 
-STARTS_WITHIN_S = 120
+Serve = Callable[[Path, dict[str, Any]], AbstractContextManager[str]]
 
 
 @pytest.fixture
-def server(repo: Path, airline: Path, tmp_path: Path) -> Iterator[str]:
+def server(repo: Path, airline: Path, tmp_path: Path, serve: Serve) -> Iterator[str]:
     """The address of a server that serves langgraph.json, with the example's copy as project."""
     served = json.loads((repo / "langgraph.json").read_text(encoding="utf-8"))
     served["dependencies"] = [str(repo)]
     served["env"] = {"TRACETUNE_PROJECT": str(airline)}
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "langgraph.json").write_text(json.dumps(served), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload"]
-    quiet = {"LANGGRAPH_CLI_NO_ANALYTICS": "1", "LANGGRAPH_NO_VERSION_CHECK": "true"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)],
-            cwd=folder,
-            env=os.environ | quiet,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        _wait(process, port, folder / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    until = time.monotonic() + STARTS_WITHIN_S
-    while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"http://127.0.0.1:{port}/ok").is_success:
-                return
-        time.sleep(0.2)
-    pytest.fail(f"The server did not start:\n{log.read_text()}")
+    with serve(tmp_path / "served", served) as address:
+        yield address
 
 
 async def test_a_server_runs_streams_reviews_and_remembers(server: str, airline: Path) -> None:

@@ -1,13 +1,25 @@
 import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 
+import numpy as np
 import pytest
 
-from tracetune.traces.metrics import compute_metrics
+from tracetune.traces.metrics import (
+    compute_metrics,
+    count_metrics,
+    latency_histogram,
+    metrics_of,
+    quantile,
+)
 from tracetune.traces.model import ToolCall, Trace
+from tracetune.traces.partials import MetricsPartial
 from tracetune.traces.read import read_traces
 from tracetune.traces.reward import RewardRefs, RewardSpec
+from tracetune.traces.tables import TraceTables
 
 
 def run(id: str, *calls: str, **values: object) -> Trace:
@@ -52,9 +64,8 @@ def test_a_real_tool_that_loops(airline: list[Trace]) -> None:
 def test_the_mean_reward_is_the_mean_of_the_rewards(airline: list[Trace]) -> None:
     spec = RewardSpec(latency_weight=-0.4, cap=2)
     (found,) = compute_metrics(airline, reward=spec)
-    assert found.refs == RewardRefs(
-        median(t.latency_s or 0 for t in airline), median(t.attempts or 0 for t in airline)
-    )
+    assert found.refs.latency_s == pytest.approx(median(t.latency_s or 0 for t in airline))
+    assert found.refs.attempts == median(t.attempts or 0 for t in airline)
     expected = fmean(spec.reward(t, found.refs) or 0 for t in airline)
     assert found.reward_mean == pytest.approx(expected)
     assert found.terms_left_out == ()
@@ -182,3 +193,73 @@ def test_one_group_of_everything() -> None:
 
 def test_no_traces_give_no_groups() -> None:
     assert compute_metrics([], by=("agent", "any label")) == []
+
+
+def partial(traces: Iterable[Trace], by: Sequence[str] = ("agent",)) -> MetricsPartial:
+    with TraceTables(traces) as tables:
+        return count_metrics(tables, by)
+
+
+@pytest.mark.parametrize("by", [("agent",), ("agent", "ended_by"), ("release", "success"), ()])
+def test_twenty_shards_in_any_order_equal_one_pass(shared_data: Path, by: tuple[str, ...]) -> None:
+    folder = shared_data / "tau2-bench"
+    traces = list(read_traces(folder / "airline-gpt-oss-120b-langchain.json.gz"))
+    traces += read_traces(folder / "retail-gpt-4.1-base.json.gz")
+    traces = [replace(t, cost_usd=0.1 * n / 7, release=f"r{n % 3}") for n, t in enumerate(traces)]
+    whole = partial(traces, by)
+    shards = [partial(traces[start::20], by) for start in range(20)]
+    random.Random(3).shuffle(shards)
+    merged = shards[0].merge(*shards[1:10]).merge(shards[10].merge(*shards[11:]))
+    assert merged == whole
+    assert metrics_of(merged) == metrics_of(whole)
+    assert MetricsPartial.from_json(merged.to_json()) == whole
+    assert merged.to_json() == whole.to_json()
+
+
+def test_partials_by_different_names_do_not_merge() -> None:
+    with pytest.raises(ValueError, match=r"by \('agent',\) merge, but got one by \(\)"):
+        partial([run("1")]).merge(partial([run("2")], ()))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.95, 0.999])
+def test_quantiles_of_many_latencies_are_at_most_half_a_percent_off(share: float) -> None:
+    chance = random.Random(5)
+    latencies = sorted(chance.lognormvariate(3, 2) for _ in range(3000))
+    exact = float(np.quantile(latencies, share))
+    counts = partial(run(str(n), latency_s=value) for n, value in enumerate(latencies))
+    [group] = counts.groups.values()
+    assert quantile(latency_histogram(group), share) == pytest.approx(exact, rel=0.005)
+    assert len(group.latency) < 2000
+
+
+def test_no_latency_at_all_is_a_value_too() -> None:
+    (found,) = compute_metrics([run("1", latency_s=0.0), run("2", latency_s=0.0)])
+    assert found.latency_p50 == 0.0
+
+
+def test_names_that_look_like_separators_stay_apart() -> None:
+    names = ["1:a", "-", "", "a1:b", "2:é1", "-1:x"]
+    traces = [run(str(n), agent=name, labels={"l": name}) for n, name in enumerate(names) if name]
+    found = compute_metrics(traces, by=("agent", "l"))
+    assert {(m.group["agent"], m.group["l"]) for m in found} == {(n, n) for n in names if n}
+
+
+def test_a_tools_figures_know_who_used_it() -> None:
+    (found,) = compute_metrics(
+        [
+            run("1", "a", "a", success=True),
+            run("2", "a", success=False),
+            run("3", "b", success=False),
+            run("4", "a"),
+        ]
+    )
+    assert (found.tools["a"].calls, found.tools["a"].runs) == (4, 3)
+    assert found.tools["a"].success_rate_when_used == 0.5
+    assert found.tools["a"].repeated_calls == 1
+    assert (found.attempts_mean, found.attempts_p95) == (1.25, pytest.approx(1.85))
+
+
+def test_real_runs_that_a_models_host_refused_are_infrastructure(shared_data: Path) -> None:
+    with TraceTables.read(shared_data / "openinference") as tables:
+        (found,) = compute_metrics(tables)
+    assert (found.n, found.n_infrastructure, found.n_known) == (13, 11, 0)

@@ -5,11 +5,13 @@ import json
 import logging
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tracetune.errors import TraceError
 from tracetune.traces.model import Message, Trace
 from tracetune.traces.read import FORMATS, BadRecord, read_traces
+from tracetune.traces.redaction import Redactor
 
 ONE = {"id": "1", "agent": "a", "success": True}
 TWO = {"id": "2", "agent": "a", "success": False}
@@ -90,7 +92,7 @@ def test_a_json_list_of_messages_is_one_run(tmp_path: Path):
         pytest.param(b"7", "no known format", id="a number"),
         pytest.param(b'["x"]', "the record is ['x'], expected an object", id="a list of text"),
         pytest.param(b'{"agent": "a"}', "the key 'id' is missing", id="a missing key"),
-        pytest.param(b'{"id": 7, "agent": "a"}', "id is 7, expected text", id="a wrong type"),
+        pytest.param(b'{"id": {}, "agent": "a"}', "id is {}, expected text", id="a wrong type"),
     ],
 )
 @pytest.mark.parametrize("first", [True, False], ids=["as first line", "as second line"])
@@ -115,11 +117,15 @@ def test_json_lines_are_read_one_by_one(tmp_path: Path):
     path = tmp_path / "t.jsonl.gz"
     path.write_bytes(gzip.compress(lines(*[ONE] * 5000))[:-20])  # its end is torn off
 
-    traces = read_traces(path)
+    bad: list[BadRecord] = []
+    traces = read_traces(path, on_bad=bad.append)
 
     assert next(traces).id == "1"
-    with pytest.raises(TraceError, match="cannot be read as gzip"):
-        list(traces)
+    assert bad == []
+    rest = list(traces)
+    assert 4000 < len(rest) < 5000
+    assert bad[0].position == len(rest) + 2
+    assert "cannot be read as gzip from here on" in bad[0].reason
 
 
 @pytest.mark.parametrize(
@@ -151,9 +157,11 @@ def test_what_is_not_there_is_refused_at_once(tmp_path: Path, missing: str):
 
 
 def test_an_unknown_format_name_is_refused_and_the_known_ones_listed():
-    with pytest.raises(TraceError, match="auto, canonical, messages, stratus, tau2"):
+    with pytest.raises(TraceError, match="format is 'csv', expected one of auto, canonical, "):
         read_traces([], format="csv")
-    assert FORMATS == ("auto", "canonical", "messages", "stratus", "tau2")
+    assert FORMATS[0] == "auto"
+    assert {"langsmith", "messages", "otlp", "stratus", "tau2", "tau_bench"} < set(FORMATS)
+    assert list(FORMATS[1:]) == sorted(FORMATS[1:])
 
 
 def test_a_named_format_refuses_files_of_another(tmp_path: Path):
@@ -184,3 +192,125 @@ def test_an_empty_file_holds_no_traces(tmp_path: Path):
     (tmp_path / "t.jsonl").touch()
 
     assert ids(tmp_path / "t.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(
+            lines(ONE, {"id": "2", "agent": 3.5}), "t.jsonl:2: agent is 3.5", id="a value"
+        ),
+        pytest.param(lines(ONE) + b"{\n", "t.jsonl:2: not JSON", id="a line"),
+        pytest.param(
+            lines({"simulations": [{"id": {}}]}), "t.jsonl:1: simulations[1]: id is {}", id="a part"
+        ),
+        pytest.param(gzip.compress(lines(ONE))[:-1], "t.jsonl:2: the file cannot", id="torn gzip"),
+    ],
+)
+def test_strict_stops_at_the_first_bad_record_and_names_it(
+    tmp_path: Path, content: bytes, told: str
+):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(content)
+    bad: list[BadRecord] = []
+
+    with pytest.raises(TraceError) as stopped:
+        list(read_traces(path, strict=True, on_bad=bad.append))
+
+    assert told in str(stopped.value)
+    assert str(stopped.value).startswith(str(path))
+    assert bad == []
+
+
+def test_strict_refuses_a_stray_file_in_a_folder(tmp_path: Path):
+    (tmp_path / "a.json").write_text('{"version": 1}')
+    (tmp_path / "t.jsonl").write_bytes(lines(ONE))
+
+    with pytest.raises(TraceError, match=r"a\.json:1: is in no known format"):
+        list(read_traces(tmp_path, strict=True))
+    assert ids([ONE, TWO], strict=True) == ["1", "2"]
+
+
+def test_credentials_are_taken_out_once_unless_the_redactor_is_off():
+    key = "AKIA" + "IOSFODNN7" + "EXAMPLQ"
+    run = {**ONE, "steps": [{"kind": "message", "role": "user", "text": f"my key is {key}"}]}
+    counting = Redactor()
+
+    (by_default,), (counted,), (as_is,) = (
+        list(read_traces([run], redactor=redactor)) for redactor in (None, counting, Redactor.off())
+    )
+
+    assert key not in str(by_default)
+    assert by_default == counted
+    assert counting.counts.total() == 1
+    assert key in str(as_is)
+
+
+def spans(trace: str, *numbers: int) -> list[dict[str, object]]:
+    """OTLP spans of one agent's run: the first is the run, the others calls of a tool."""
+    return [
+        {
+            "traceId": trace,
+            "spanId": f"{number:016x}",
+            "parentSpanId": "" if number == 0 else f"{0:016x}",
+            "name": "run" if number == 0 else f"execute_tool t{number}",
+            "startTimeUnixNano": str(1_700_000_000_000_000_000 + number),
+            "endTimeUnixNano": str(1_700_000_009_000_000_000),
+            "attributes": [
+                {"key": key, "value": {"stringValue": value}}
+                for key, value in (
+                    [("gen_ai.operation.name", "invoke_agent"), ("gen_ai.agent.name", "desk")]
+                    if number == 0
+                    else [
+                        ("gen_ai.operation.name", "execute_tool"),
+                        ("gen_ai.tool.name", f"t{number}"),
+                    ]
+                )
+            ],
+        }
+        for number in numbers
+    ]
+
+
+def export(*found: dict[str, object]) -> dict[str, object]:
+    return {"resourceSpans": [{"scopeSpans": [{"spans": list(found)}]}]}
+
+
+def test_parts_of_a_trace_are_gathered_across_a_file(tmp_path: Path):
+    a, b = "a" * 32, "b" * 32
+    path = tmp_path / "spans.jsonl"
+    path.write_bytes(
+        lines(
+            export(*spans(a, 1), *spans(b, 0, 1)),
+            export(*spans(a, 2)),
+            export(*spans(b, 2), *spans(a, 0)),
+        )
+    )
+
+    traces = {trace.id: trace for trace in read_traces(path)}
+
+    assert sorted(traces) == [a, b]
+    for trace in traces.values():
+        assert [call.name for call in trace.agent_calls()] == ["t1", "t2"]
+
+
+def test_parquet_rows_are_records(tmp_path: Path):
+    path = tmp_path / "runs.parquet"
+    with duckdb.connect() as db:
+        db.execute(
+            "COPY (SELECT 'r' || i AS id, 'a' AS agent, i = 1 AS success FROM range(3) t(i)) "
+            f"TO '{path}' (FORMAT parquet)"
+        )
+
+    assert [(t.id, t.success) for t in read_traces(tmp_path)] == [
+        ("r0", False),
+        ("r1", True),
+        ("r2", False),
+    ]
+
+
+def test_a_file_that_is_no_parquet_whatever_its_name_is_refused(tmp_path: Path):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 and then nothing")
+
+    with pytest.raises(TraceError, match=r"t\.parquet: cannot be read as Parquet"):
+        list(read_traces(tmp_path / "t.parquet"))

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import orjson
 
 from tracetune.traces.model import Trace
 
 __all__ = [
+    "UNPARSED",
     "UNUSABLE",
     "BadRecord",
     "Context",
     "Reader",
+    "arguments_of",
     "as_list",
     "as_mapping",
+    "content_hash",
     "count",
     "flag",
+    "json_text",
     "looks_said",
     "moment",
     "number",
@@ -28,7 +36,21 @@ __all__ = [
 ]
 
 # What foreign data of the wrong shape makes a reader raise; anything else is our own bug.
-UNUSABLE = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+UNUSABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+UNPARSED = "unparsed"
+"""The one argument of a call whose arguments were not a JSON object: their text."""
+
+# A number of seconds beyond this is later than the year 5138: it counts smaller units.
+_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +96,8 @@ def reason_of(error: Exception) -> str:
     """Return the error as one line that a person can act on."""
     if isinstance(error, KeyError):
         return f"the key {error} is missing"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     line = next(iter(str(error).splitlines()), "") or type(error).__name__
     if isinstance(error, AttributeError | TypeError) and "expected" not in line:
         line = f"it is not of the expected shape ({line})"  # Python's own words
@@ -82,6 +106,8 @@ def reason_of(error: Exception) -> str:
 
 def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
     """Return an object; null is an empty one."""
+    if type(value) is dict:  # nearly always, and much quicker to see than any mapping
+        return value
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -107,48 +133,108 @@ def text(value: Any, name: str) -> str | None:
     raise TypeError(_wrong(name, value, "text"))
 
 
+def json_text(value: Any) -> str | None:
+    """Return text as it is, None for null, and anything else as its JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # whole numbers beyond 64 bits, lone surrogates, keys that are no text
+        return json.dumps(value, default=str)
+
+
 def number(value: Any, name: str, *, least: float = -math.inf) -> float | None:
-    """Return a finite number, at least `least`, or None for null."""
-    if value is None:
+    """Return a finite number, at least `least`, or None for null.
+
+    Text that holds a number is one. NaN, an infinity and empty text are unknown, as null is:
+    they are what writers without a null put in its place.
+    """
+    if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    found = _from_text(value) if isinstance(value, str) else value
+    if isinstance(found, bool) or not isinstance(found, int | float):
         raise TypeError(_wrong(name, value, "a number"))
-    if not math.isfinite(value) or value < least:
-        floor = "" if least == -math.inf else f" of at least {least:g}"
-        raise ValueError(_wrong(name, value, f"a finite number{floor}"))
-    return value
+    if not math.isfinite(found):
+        return None
+    if found < least:
+        raise ValueError(_wrong(name, value, f"a finite number of at least {least:g}"))
+    return found
 
 
 def count(value: Any, name: str) -> int | None:
-    """Return a whole number from 0, or None for null."""
-    if value is None:
+    """Return a whole number from 0, or None for null; 12.0 and "12" are 12."""
+    expected = "a whole number of at least 0"
+    try:
+        found = number(value, name)
+    except TypeError:
+        raise TypeError(_wrong(name, value, expected)) from None
+    if found is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise TypeError(_wrong(name, value, "a whole number of at least 0"))
-    return value
+    if found < 0 or int(found) != found:
+        raise ValueError(_wrong(name, value, expected))
+    return int(found)
 
 
 def flag(value: Any, name: str) -> bool | None:
-    """Return true or false, or None for null; 0 and 1 are refused, they may be scores."""
+    """Return true or false, also from their names as text, or None for null.
+
+    0 and 1 are refused: they may be scores.
+    """
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
     raise TypeError(_wrong(name, value, "true or false"))
 
 
 def moment(value: Any, name: str) -> datetime | None:
-    """Return a point in time in UTC from ISO 8601 text or seconds since 1970, or None.
+    """Return a point in time in UTC from ISO 8601 text or time since 1970, or None for null.
 
     Text without an offset is read as UTC: the machine that reads it may be in another zone.
+    Time since 1970 is in seconds; where those would be past the year 5138, in milli-, micro-
+    or nanoseconds, whichever gives the earliest date that fits.
     """
-    if value is None:
-        return None
     try:
-        if isinstance(value, str):
-            stamp = datetime.fromisoformat(value)
+        # Eight digits are a date, more or fewer are time since 1970.
+        if isinstance(value, str) and (len(value) == 8 or _from_text(value) is None):
+            stamp = datetime.fromisoformat(value.upper())  # RFC 3339 allows a small z
             return stamp.astimezone(UTC) if stamp.tzinfo else stamp.replace(tzinfo=UTC)
-        return datetime.fromtimestamp(number(value, name) or 0.0, UTC)
+        since = number(value, name)
+        if since is None:
+            return None
+        unit = next((unit for least, unit in _UNITS if abs(since) >= least), 1)
+        return datetime.fromtimestamp(since / unit, UTC)
     except (ArithmeticError, OSError, TypeError, ValueError):
         raise ValueError(_wrong(name, value, "ISO 8601 text or seconds since 1970")) from None
+
+
+def arguments_of(value: Any) -> Mapping[str, Any]:
+    """Return a call's arguments as an object, from an object or from its JSON text.
+
+    What is no JSON object is kept as text, under the one name `UNPARSED`.
+    """
+    if value is None or value == "":
+        return {}
+    if isinstance(value, str):
+        try:
+            parsed = json.loads(value, strict=False)
+        except (ValueError, RecursionError):
+            return {UNPARSED: value}
+        return parsed if isinstance(parsed, dict) else {UNPARSED: value}
+    if type(value) is dict or isinstance(value, Mapping):
+        return cast("Mapping[str, Any]", value)
+    return {UNPARSED: json_text(value)}
+
+
+def content_hash(record: Any) -> str:
+    """Return the id of a record that has none: 16 hexadecimal digits, whatever its key order."""
+
+    def plain(value: Any) -> Any:
+        dump = getattr(value, "model_dump", None)
+        return dump() if dump else str(value)
+
+    content = json.dumps(record, sort_keys=True, ensure_ascii=False, default=plain)
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def looks_said(value: Any) -> bool:
@@ -157,6 +243,17 @@ def looks_said(value: Any) -> bool:
         kept = {"content", "data", "kwargs"}  # where the forms with a type keep what was said
         return "role" in value or ("type" in value and not kept.isdisjoint(value))
     return hasattr(value, "content") and hasattr(value, "type")
+
+
+def _from_text(value: str) -> float | None:
+    """Return the number that text is, whole where it is written so; None when it is none."""
+    try:
+        return int(value)
+    except ValueError:
+        try:
+            return float(value)
+        except ValueError:
+            return None
 
 
 def _wrong(name: str, value: Any, expected: str) -> str:

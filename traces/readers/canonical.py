@@ -4,99 +4,164 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from tracetune.traces.model import FailureKind, Message, Step, Thought, ToolCall, Trace
-from tracetune.traces.readers.base import Context, Reader, as_list, as_mapping, count, flag, number
+from tracetune.traces.readers.base import (
+    Context,
+    Reader,
+    arguments_of,
+    as_list,
+    as_mapping,
+    content_hash,
+    count,
+    flag,
+    json_text,
+    moment,
+    number,
+    text,
+)
 
-__all__ = ["CANONICAL"]
+__all__ = ["CANONICAL", "STEP_FIELDS", "trace_of"]
 
 _FIELDS = {field.name for field in dataclasses.fields(Trace)}
-_STEP_FIELDS = {
-    kind: {field.name for field in dataclasses.fields(cls)} | {"kind"}
+
+STEP_FIELDS: Mapping[str, frozenset[str]] = {
+    kind: frozenset({field.name for field in dataclasses.fields(cls)} | {"kind"})
     for kind, cls in {"message": Message, "thought": Thought, "tool_call": ToolCall}.items()
 }
+"""What a step of each kind may hold."""
 
 
 def matches(record: Any) -> bool:
-    """A canonical trace names itself and its agent, and holds no list of chat messages."""
-    return (
-        isinstance(record, Mapping)
-        and {"id", "agent"} <= record.keys()
-        and "messages" not in record
-    )
+    """A canonical trace names its agent, and has an id or nothing but canonical keys."""
+    if not isinstance(record, Mapping) or "agent" not in record or "messages" in record:
+        return False
+    return "id" in record or (len(record) > 1 and record.keys() <= _FIELDS)
 
 
 def read(record: Any, context: Context) -> Iterator[Trace]:
     """Yield the one trace."""
-    row = as_mapping(record, "the record")
-    if missing := {"id", "agent"} - row.keys():
-        raise ValueError(f"the key {min(missing)!r} is missing")
+    yield trace_of(as_mapping(record, "the record"))
+
+
+def trace_of(row: Mapping[str, Any], source: Any = None) -> Trace:
+    """Return the trace of a canonical row; without an id, its content's hash is the id.
+
+    Args:
+        source: What the hash is of; the row itself when None.
+
+    Raises:
+        LookupError, TypeError, ValueError: The row is no canonical trace; the line names the field.
+    """
     _only(row, _FIELDS, "")
-    for index, step in enumerate(as_list(row.get("steps"), "steps"), 1):
-        kind = as_mapping(step, f"steps[{index}]").get("kind")
-        if not isinstance(kind, str) or kind not in _STEP_FIELDS:
-            raise ValueError(f"steps[{index}].kind is {kind!r}, expected one of {[*_STEP_FIELDS]}")
-        _only(step, _STEP_FIELDS[kind], f"steps[{index}].")
-    known = _without_nulls(row)
-    trace = Trace.from_dict(known | {"steps": [_without_nulls(s) for s in known.get("steps", ())]})
-    _check(trace)
-    yield trace
+    if row.get("agent") is None:
+        raise KeyError("agent")
+    values: dict[str, Any] = {name: as_is(row.get(name), name) for name, as_is in _READ_AS.items()}
+    values["id"] = _filled(row.get("id"), "id") or _hash(row, source)
+    values["agent"] = _filled(row["agent"], "agent")
+    steps = enumerate(as_list(row.get("steps"), "steps"), 1)
+    return Trace(**values, steps=tuple(_step(step, f"steps[{index}]") for index, step in steps))
 
 
-def _without_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if value is not None}
+def _hash(row: Mapping[str, Any], source: Any) -> str:
+    if source is not None:
+        return content_hash(source)
+    if all(value is None for name, value in row.items() if name != "agent"):
+        raise KeyError("id")  # nothing is known of it by which it could be told from others
+    return content_hash(row)
 
 
-def _only(row: Mapping[str, Any], known: set[str], where: str) -> None:
+def _filled(value: Any, name: str) -> str | None:
+    found = text(value, name)
+    if found == "":
+        raise ValueError(f"{name} is empty")
+    return found
+
+
+def _only(row: Mapping[str, Any], known: frozenset[str] | set[str], where: str) -> None:
     if unknown := row.keys() - known:
         raise ValueError(f"{where}{min(unknown)} is no key of a canonical trace")
 
 
-def _check(trace: Trace) -> None:
-    # A dataclass takes whatever it is given; the SQL and the tests behind it do not.
-    for name in ("id", "agent"):
-        _text(getattr(trace, name), name, needed=True)
-    for name in ("release", "task"):
-        _text(getattr(trace, name), name)
-    for name in ("latency_s", "cost_usd"):
-        number(getattr(trace, name), name, least=0)
-    for name in ("attempts", "turns", "tokens_in", "tokens_out"):
-        count(getattr(trace, name), name)
-    number(trace.score, "score")
-    flag(trace.success, "success")
-    if not isinstance(trace.feedback, str):
-        as_mapping(trace.feedback, "feedback")
-    if trace.failure_kind not in get_args(FailureKind):
-        known = ", ".join(get_args(FailureKind))
-        raise ValueError(f"failure_kind is {trace.failure_kind!r}, expected one of {known}")
-    for name, value in as_mapping(trace.labels, "labels").items():
-        _text(value, f"labels.{name}", needed=True)
-    for index, step in enumerate(trace.steps, 1):
-        _check_step(step, f"steps[{index}]")
+def _at_least_0(value: Any, name: str) -> float | None:
+    return number(value, name, least=0)
 
 
-def _check_step(step: Step, where: str) -> None:
-    match step:
-        case Thought(said):
-            _text(said, f"{where}.text", needed=True)
-        case Message(role, said):
-            if role not in ("system", "user", "assistant"):
-                raise ValueError(f"{where}.role is {role!r}, expected system, user or assistant")
-            _text(said, f"{where}.text", needed=True)
-        case ToolCall():
-            _text(step.name, f"{where}.name", needed=True)
-            as_mapping(step.arguments, f"{where}.arguments")
-            _text(step.result, f"{where}.result")
-            _text(step.error, f"{where}.error")
-            number(step.latency_s, f"{where}.latency_s", least=0)
-            if step.by not in ("agent", "user"):
-                raise ValueError(f"{where}.by is {step.by!r}, expected agent or user")
+def _feedback(value: Any, name: str) -> str | Mapping[str, Any] | None:
+    if value is None or isinstance(value, str | Mapping):
+        return value
+    raise TypeError(f"{name} is {value!r:.40}, expected text or an object")
 
 
-def _text(value: Any, name: str, *, needed: bool = False) -> None:
-    if not isinstance(value, str) and (needed or value is not None):
-        raise TypeError(f"{name} is {value!r}, expected text")
+def _failure_kind(value: Any, name: str) -> FailureKind:
+    return cast(FailureKind, _one_of(value, name, get_args(FailureKind), "unknown"))
+
+
+def _labels(value: Any, name: str) -> dict[str, str]:
+    labels = as_mapping(value, name)
+    for label, worth in labels.items():
+        if isinstance(worth, Mapping | list | tuple):
+            raise TypeError(f"{name}.{label} is {worth!r:.40}, expected text")
+    return {label: json_text(worth) or "" for label, worth in labels.items() if worth is not None}
+
+
+_READ_AS = {
+    "release": text,
+    "task": text,
+    "started_at": moment,
+    "latency_s": _at_least_0,
+    "success": flag,
+    "score": number,
+    "feedback": _feedback,
+    "attempts": count,
+    "turns": count,
+    "tokens_in": count,
+    "tokens_out": count,
+    "cost_usd": _at_least_0,
+    "failure_kind": _failure_kind,
+    "labels": _labels,
+}
+
+
+def _one_of(value: Any, name: str, known: tuple[str, ...], default: str | None = None) -> str:
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} is {value!r:.40}, expected one of {', '.join(known)}")
+    return value
+
+
+def _step(value: Any, where: str) -> Step:
+    row = as_mapping(value, where)
+    kind = _one_of(row.get("kind"), f"{where}.kind", tuple(STEP_FIELDS))
+    _only(row, STEP_FIELDS[kind], f"{where}.")
+    agent = text(row.get("agent"), f"{where}.agent")
+    if kind == "tool_call":
+        return _call(row, where, agent)
+    said = text(row.get("text"), f"{where}.text")
+    if said is None:
+        raise KeyError(f"{where}.text")
+    if kind == "thought":
+        return Thought(said, agent)
+    role = _one_of(row.get("role"), f"{where}.role", ("system", "user", "assistant"))
+    return Message(cast(Any, role), said, agent)
+
+
+def _call(row: Mapping[str, Any], where: str, agent: str | None) -> ToolCall:
+    if not (name := _filled(row.get("name"), f"{where}.name")):
+        raise KeyError(f"{where}.name")
+    by = _one_of(row.get("by"), f"{where}.by", ("agent", "user"), "agent")
+    return ToolCall(
+        name=name,
+        arguments=arguments_of(row.get("arguments")),
+        result=json_text(row.get("result")),
+        error=json_text(row.get("error")),
+        started_at=moment(row.get("started_at"), f"{where}.started_at"),
+        latency_s=_at_least_0(row.get("latency_s"), f"{where}.latency_s"),
+        by=cast(Any, by),
+        agent=agent,
+    )
 
 
 CANONICAL = Reader("canonical", matches, read)

@@ -1,43 +1,35 @@
-"""Find trace files, and take the JSON values out of them, whatever they are named."""
+"""Find trace files, and take the records out of them, whatever they are named."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
 import gzip
+import io
 import itertools
-import json
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
-
-import orjson
+from typing import Any, BinaryIO
 
 from tracetune.errors import TraceError
-from tracetune.traces.readers.base import looks_said
+from tracetune.traces.readers.json_values import NoJsonError, NotJson, json_values
 
-__all__ = ["NotJson", "find_files", "json_records"]
+__all__ = ["NotJson", "find_files", "json_records", "records_of"]
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson")
+_PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
-_BOM = b"\xef\xbb\xbf"
 
-
-@dataclass(frozen=True, slots=True)
-class NotJson:
-    """Stands for a line that does not parse."""
-
-    reason: str
+Records = Iterator[tuple[int, Any]]
 
 
 def find_files(source: str | os.PathLike[str]) -> tuple[list[Path], bool]:
     """Return the files a path, folder or glob stands for, sorted; and whether it names one file.
 
-    A folder means every .json, .jsonl and .ndjson file below it, gzipped or not, save hidden ones.
+    A folder means every .json, .jsonl and .ndjson file below it, gzipped or not, and every
+    .parquet file, save hidden ones.
 
     Raises:
         TraceError: Nothing is there.
@@ -57,18 +49,40 @@ def find_files(source: str | os.PathLike[str]) -> tuple[list[Path], bool]:
     return list(dict.fromkeys(files)), False
 
 
-def json_records(path: Path) -> Iterator[tuple[int, Any]]:
+def records_of(path: Path) -> Records:
+    """Yield (position, JSON value or NotJson) of a file: Parquet, or as `json_records` does.
+
+    Raises:
+        TraceError: The file cannot be read, or holds neither Parquet, JSON nor JSON Lines.
+    """
+    if _is_parquet(path):
+        from tracetune.traces.readers.parquet import parquet_records
+
+        return parquet_records(path)
+    return json_records(path)
+
+
+def _is_parquet(path: Path) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as file:  # whoever reads it tells
+        return file.read(len(_PARQUET)) == _PARQUET
+    return False
+
+
+def json_records(path: Path) -> Records:
     """Yield (position, JSON value or NotJson) of a file, plain or gzip.
 
     JSON Lines are read line by line, and the position is the line. Else the file is one JSON
     value: a list yields its items by index, anything else itself at 1. Positions count from 1.
+    What a torn gzip file still gives is yielded; where it breaks off stands a `NotJson`.
 
     Raises:
         TraceError: The file cannot be read, or is neither JSON nor JSON Lines.
     """
     try:
-        with _open(path) as file:
-            yield from _records(file, path)
+        with _open(path) as (file, raw):
+            yield from _until_torn(json_values(file), raw, path)
+    except NoJsonError as error:
+        raise TraceError(f"{path}: is neither JSON nor JSON Lines: {error}") from None
     except (OSError, EOFError, zlib.error) as error:
         named = " as gzip" if path.suffix == ".gz" or isinstance(error, gzip.BadGzipFile) else ""
         why = getattr(error, "strerror", None) or error
@@ -78,71 +92,65 @@ def json_records(path: Path) -> Iterator[tuple[int, Any]]:
 def _in_folder(folder: Path) -> list[Path]:
     def wanted(path: Path) -> bool:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        return not hidden and path.name.removesuffix(".gz").endswith(_SUFFIXES) and path.is_file()
+        known = path.suffix == ".parquet" or path.name.removesuffix(".gz").endswith(_SUFFIXES)
+        return known and not hidden and path.is_file()
 
     return sorted(path for path in folder.rglob("*") if wanted(path))
 
 
+class _Unpacked(io.RawIOBase):
+    """A gzip file that ends where it is torn, and remembers why."""
+
+    torn: Exception | None = None
+
+    def __init__(self, packed: gzip.GzipFile) -> None:
+        self._packed = packed
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.torn is None:
+            try:
+                # One block at a time: more, and an error would take those before it along.
+                block = self._packed.read1(len(buffer))
+                buffer[: len(block)] = block
+                return len(block)
+            except (EOFError, OSError, zlib.error) as error:
+                self.torn = error
+        return 0
+
+
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path) -> Iterator[tuple[BinaryIO, _Unpacked | None]]:
     with path.open("rb") as raw:
         packed = raw.peek(2)[:2] == _GZIP
         if path.suffix == ".gz" and not packed and raw.peek(1):
             raise gzip.BadGzipFile("it does not begin as gzip does")
         if not packed:
-            yield raw
+            yield raw, None
             return
         with gzip.open(raw) as unpacked:
-            yield BufferedReader(cast(Any, unpacked))
+            source = _Unpacked(unpacked)
+            yield io.BufferedReader(source, 2**17), source
 
 
-def _records(file: BinaryIO, path: Path) -> Iterator[tuple[int, Any]]:
-    lines = ((n, line) for n, line in enumerate(_without_bom(file), 1) if line.strip())
-    first, second = next(lines, None), next(lines, None)
-    if first is None:
-        return
-    value = _parse(first[1])
-    if second is None:
-        if isinstance(value, NotJson):
-            raise TraceError(f"{path}: is neither JSON nor JSON Lines: {value.reason}")
-        yield from _items(value)
-    elif isinstance(value, NotJson):
-        # One value over many lines, or JSON Lines whose first line is broken.
-        yield from _whole([first, second, *lines], path)
-    else:
-        for position, line in itertools.chain([first, second], lines):
-            yield position, _parse(line)
-
-
-def _whole(lines: list[tuple[int, bytes]], path: Path) -> Iterator[tuple[int, Any]]:
-    value = _parse(b"".join(line for _, line in lines))
-    if not isinstance(value, NotJson):
-        yield from _items(value)
-        return
-    records = [(position, _parse(line)) for position, line in lines]
-    if not any(isinstance(record, dict | list) for _, record in records):
-        raise TraceError(f"{path}: is neither JSON nor JSON Lines: {value.reason}")
-    yield from records
-
-
-def _items(value: Any) -> Iterator[tuple[int, Any]]:
-    # A list of messages is one run, not a list of runs.
-    one_run = isinstance(value, list) and value and looks_said(value[0])
-    return enumerate([value] if one_run or not isinstance(value, list) else value, 1)
-
-
-def _without_bom(file: BinaryIO) -> Iterator[bytes]:
-    for number, line in enumerate(file):
-        yield line.removeprefix(_BOM) if number == 0 else line
-
-
-def _parse(data: bytes) -> Any:
+def _until_torn(values: Records, source: _Unpacked | None, path: Path) -> Records:
+    """Yield the values; where the file turns out to be torn, that instead of half a value."""
+    last: tuple[int, Any] | None = None
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        reason = f"not JSON: {error}"
-    if b"NaN" in data or b"Infinity" in data:
-        # Python's own writer makes these, though JSON has no such numbers.
-        with contextlib.suppress(ValueError, RecursionError):
-            return json.loads(data)
-    return NotJson(reason)
+        for value in values:
+            if last is not None:
+                yield last
+            last = value
+    except NoJsonError:
+        if source is None or source.torn is None:
+            raise
+    torn = None if source is None else source.torn
+    if torn is not None and last is None:
+        raise torn
+    if last is not None and not (torn and isinstance(last[1], NotJson)):
+        yield last
+    if last is not None and torn is not None:
+        position = last[0] if isinstance(last[1], NotJson) else last[0] + 1
+        yield position, NotJson(f"the file cannot be read as gzip from here on: {torn}")

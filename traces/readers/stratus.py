@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,7 +31,10 @@ from tracetune.traces.readers.base import (
 )
 from tracetune.traces.readers.files import json_records
 
-__all__ = ["STRATUS"]
+__all__ = ["REFUSED", "STRATUS"]
+
+REFUSED = re.compile(r"Command Rejected\b|Dry-run failed\b|Error from server\b|error: ")
+"""As Stratus' kubectl tools begin when they refuse a command, or it fails: they do not raise."""
 
 _RESULTS = ("learning_results.json", "learning_results.json.gz")
 _SUBMITS = {"submit_tool": "diagnosis", "f_submit_tool": "mitigation", "r_submit_tool": "rollback"}
@@ -103,6 +107,7 @@ def _call(row: Mapping[str, Any], where: str) -> _Event:
     response = row.get("response")
     said = response if isinstance(response, str | None) else json.dumps(response)
     failed = flag(row.get("success"), f"{where}.success") is False
+    failed = failed or REFUSED.match(said or "") is not None
     if not (name := text(row["tool_name"], f"{where}.tool_name")):
         raise ValueError(f"{where}.tool_name is empty")
     began = ended - timedelta(seconds=took or 0.0)
@@ -196,14 +201,16 @@ def _latency(events: list[_Event], agents: list[str], agent: str, start: datetim
 
 
 def _outcomes(context: Context) -> Mapping[str, Mapping[str, Any]]:
-    """Return each problem's result by trace id, from the results file in the same folder."""
+    """Return each problem's result by trace id, from the results file of the traces' run."""
     if context.path is None:
         return {}
     folder = context.path.parent
     if folder not in context.memo:
         context.memo[folder] = {}
         try:
-            for path in (folder / name for name in _RESULTS):
+            # A run keeps its traces in a folder of their own, below its results.
+            places = (folder, folder.parent) if folder.name == "traces" else (folder,)
+            for path in (place / name for place in places for name in _RESULTS):
                 if path.is_file():
                     context.memo[folder] |= _load(path)
         except (TraceError, *UNUSABLE) as error:

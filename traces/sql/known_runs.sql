@@ -1,8 +1,8 @@
--- Runs with a known outcome, per agent.
-SELECT r.agent, COUNT(*) AS runs,
-  SUM(CASE WHEN r.success THEN 1 ELSE 0 END) AS successes,
-  SUM(CASE WHEN r.attempts > 2 * n.attempts_median THEN 1 ELSE 0 END) AS longs
-FROM runs AS r JOIN norms AS n ON n.agent = r.agent
-WHERE r.counted AND r.success IS NOT NULL
-  AND (CAST($agent AS VARCHAR) IS NULL OR r.agent = $agent)
-GROUP BY r.agent
+-- How many runs each agent has: all, failures of the infrastructure, with a known outcome (`runs`).
+SELECT agent, COUNT(*) AS total,
+  COUNT(CASE WHEN NOT counted THEN 1 END) AS infrastructure,
+  COUNT(CASE WHEN counted AND success IS NOT NULL THEN 1 END) AS runs,
+  COUNT(CASE WHEN counted AND success THEN 1 END) AS successes
+FROM runs
+WHERE CAST($agent AS STRING) IS NULL OR agent = $agent
+GROUP BY agent

@@ -22,7 +22,9 @@ FULL = Trace(
         Message("user", "hi"),
         Thought("hm"),
         ToolCall("send", {"to": "x"}, error="refused", latency_s=0.1),
-        ToolCall("look", result="", by="user"),
+        ToolCall("look", result="", by="user", agent="helper"),
+        Message("assistant", "done", agent="helper"),
+        Thought("so", agent="helper"),
     ),
     turns=4,
     tokens_in=10,
@@ -60,19 +62,27 @@ def test_null_means_unknown_as_a_missing_key_does():
         ({"success": "yes"}, "success is 'yes', expected true or false"),
         ({"success": 1}, "success is 1, expected true or false"),
         ({"latency_s": -1}, "latency_s is -1, expected a finite number of at least 0"),
-        ({"score": float("nan")}, "score is nan, expected a finite number"),
+        ({"score": "high"}, "score is 'high', expected a number"),
         ({"attempts": 1.5}, "attempts is 1.5, expected a whole number of at least 0"),
-        ({"labels": {"n": 1}}, "labels.n is 1, expected text"),
+        ({"labels": {"n": [1]}}, "labels.n is [1], expected text"),
         ({"labels": ["x"]}, "labels is ['x'], expected an object"),
         ({"failure_kind": "me"}, "failure_kind is 'me', expected one of agent, user"),
-        ({"started_at": "soon"}, "Invalid isoformat string: 'soon'"),
+        ({"started_at": "soon"}, "started_at is 'soon', expected ISO 8601 text"),
         ({"steps": {}}, "steps is {}, expected a list"),
         ({"steps": ["x"]}, "steps[1] is 'x', expected an object"),
         ({"steps": [{"kind": "dance"}]}, "steps[1].kind is 'dance'"),
         ({"steps": [{"kind": []}]}, "steps[1].kind is []"),
         ({"failure_kind": {}}, "failure_kind is {}"),
         ({"steps": [{"kind": "thought", "txt": ""}]}, "steps[1].txt is no key"),
-        ({"steps": [{"kind": "tool_call", "name": 3}]}, "steps[1].name is 3"),
+        ({"steps": [{"kind": "tool_call", "name": {}}]}, "steps[1].name is {}"),
+        ({"steps": [{"kind": "tool_call", "name": ""}]}, "steps[1].name is empty"),
+        ({"steps": [{"kind": "tool_call"}]}, "the key 'steps[1].name' is missing"),
+        ({"steps": [{"kind": "thought"}]}, "the key 'steps[1].text' is missing"),
+        ({"steps": [{"kind": "thought", "text": "", "agent": []}]}, "steps[1].agent is []"),
+        ({"feedback": 3}, "feedback is 3, expected text or an object"),
+        ({"id": ""}, "id is empty"),
+        ({"id": None}, "the key 'id' is missing"),
+        ({"agent": None}, "the key 'agent' is missing"),
         ({"steps": [{"kind": "message", "role": "x", "text": ""}]}, "steps[1].role is 'x'"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -82,3 +92,112 @@ def test_a_wrong_canonical_trace_is_set_aside(change: dict[str, Any], reason: st
 
     assert not list(read_traces([{"id": "1", "agent": "a", **change}], on_bad=bad.append))
     assert reason in bad[0].reason
+
+
+def read_one(change: dict[str, Any]) -> Trace:
+    (trace,) = read_traces([{"id": "1", "agent": "a", **change}], strict=True)
+    return trace
+
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "meant"),
+    [
+        pytest.param("turns", "12", 12, id="a whole number as text"),
+        pytest.param("score", "0.5", 0.5, id="a number as text"),
+        pytest.param("cost_usd", "1e3", 1000.0, id="a number with an exponent as text"),
+        pytest.param("score", "", None, id="empty text for a number"),
+        pytest.param("score", float("nan"), None, id="not a number"),
+        pytest.param("latency_s", float("inf"), None, id="an infinity"),
+        pytest.param("score", "NaN", None, id="not a number as text"),
+        pytest.param("tokens_in", 12.0, 12, id="a whole number with a point"),
+        pytest.param("success", "true", True, id="true as text"),
+        pytest.param("success", "False", False, id="False as text"),
+        pytest.param("task", 7, "7", id="a number for text"),
+        pytest.param("id", 7, "7", id="a number for an id"),
+        pytest.param("labels", {"n": 1, "x": 0.5, "b": True}, {"n": "1", "x": "0.5", "b": "true"}),
+        pytest.param("labels", {"n": None}, {}, id="a null label"),
+        pytest.param("started_at", "2026-11-21T12:00:00", NOON, id="a naive time"),
+        pytest.param("started_at", "2026-11-21T13:00:00+01:00", NOON, id="a time with an offset"),
+        pytest.param("started_at", "20261121", NOON.replace(hour=0), id="a date in eight digits"),
+        pytest.param("started_at", NOON.timestamp(), NOON, id="seconds"),
+        pytest.param("started_at", str(int(NOON.timestamp())), NOON, id="seconds as text"),
+        pytest.param("started_at", int(NOON.timestamp()) * 10**3, NOON, id="milliseconds"),
+        pytest.param("started_at", int(NOON.timestamp()) * 10**6, NOON, id="microseconds"),
+        pytest.param("started_at", str(int(NOON.timestamp()) * 10**9), NOON, id="nanoseconds"),
+    ],
+)
+def test_an_odd_value_is_read_as_what_it_plainly_means(field: str, value: Any, meant: Any):
+    found = getattr(read_one({field: value}), field)
+
+    assert (found, type(found)) == (meant, type(meant))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("score", "abc"),
+        ("score", [1]),
+        ("score", True),
+        ("turns", "1.5"),
+        ("turns", -1),
+        ("turns", True),
+        ("cost_usd", "-1"),
+        ("success", 1),
+        ("success", "0"),
+        ("success", "yes"),
+        ("task", 0.5),
+        ("started_at", "noon"),
+        ("started_at", 1e30),
+        ("started_at", []),
+    ],
+)
+def test_a_value_that_could_mean_two_things_is_refused(field: str, value: Any):
+    bad: list[BadRecord] = []
+
+    assert not list(read_traces([{"id": "1", "agent": "a", field: value}], on_bad=bad.append))
+    assert bad[0].reason.startswith(f"{field} is {value!r}, expected ")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        pytest.param('{"a": 1}', {"a": 1}, id="an object as JSON text"),
+        pytest.param("[1]", {"unparsed": "[1]"}, id="a list as JSON text"),
+        pytest.param("{broken", {"unparsed": "{broken"}, id="broken JSON text"),
+        pytest.param([1], {"unparsed": "[1]"}, id="a list"),
+        pytest.param("", {}, id="empty text"),
+    ],
+)
+def test_arguments_in_odd_forms(given: Any, kept: dict[str, Any]):
+    trace = read_one({"steps": [{"kind": "tool_call", "name": "t", "arguments": given}]})
+
+    assert trace.steps == (ToolCall("t", kept),)
+
+
+def test_results_and_errors_of_other_types_are_their_json():
+    call = {"kind": "tool_call", "name": "t", "result": {"a": [1]}, "error": 404}
+
+    assert read_one({"steps": [call]}).steps == (ToolCall("t", {}, '{"a":[1]}', "404"),)
+
+
+def test_without_an_id_the_content_is_the_id_whatever_its_order():
+    first, same, other = read_traces(
+        [
+            {"agent": "a", "task": "t", "success": True},
+            {"success": True, "task": "t", "agent": "a"},
+            {"agent": "a", "task": "t", "success": False},
+        ]
+    )
+
+    assert first.id == same.id != other.id
+    assert len(first.id) == 16
+
+
+def test_a_record_of_which_nothing_is_known_is_no_trace():
+    bad: list[BadRecord] = []
+
+    assert not list(read_traces([{"agent": "a", "task": None}], on_bad=bad.append))
+    assert bad[0].reason == "the key 'id' is missing"

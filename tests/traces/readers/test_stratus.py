@@ -186,3 +186,31 @@ def test_a_wrong_record_is_set_aside(record: dict[str, Any], reason: str):
 
     assert not list(read_traces([record], on_bad=bad.append))
     assert reason in bad[0].reason
+
+
+def test_a_command_that_was_refused_is_an_error_though_its_tool_did_not_raise(traces: list[Trace]):
+    errors = [call.error for t in traces for call in t.agent_calls() if call.error]
+    refused = Counter(error.split(" ")[0] for error in errors)
+
+    # Each of these is marked as a success in its file.
+    assert (refused["Command"], refused["Dry-run"]) == (29, 24)
+    assert len(errors) == 71
+
+
+@pytest.mark.parametrize(
+    ("response", "failed"),
+    [
+        ("Command Rejected (ValueError): Pipe commands are forbidden", True),
+        ("Dry-run failed. Potentially it's an invalid command.", True),
+        ("error: the server doesn't have a resource type", True),
+        ("Error from server (NotFound): pods not found", True),
+        ("NAME  STATUS\nweb  Error", False),
+        (None, False),
+    ],
+    ids=str,
+)
+def test_how_refusals_begin(response: str | None, failed: bool):
+    (trace,) = read_traces([recorded(call("kubectl", 1.0, response=response))])
+
+    (step,) = trace.agent_calls()
+    assert (step.error, step.result) == ((response, None) if failed else (None, response))

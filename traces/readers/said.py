@@ -1,0 +1,216 @@
+"""Chat messages as spans carry them: every provider's and tracer's form, as JSON or in strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from tracetune.traces.readers.base import json_text
+
+__all__ = ["Called", "Said", "parsed", "plain_text", "said_in", "unseen_in"]
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+_ROLES: Mapping[str, Role] = {
+    "ai": "assistant",
+    "assistant": "assistant",
+    "developer": "system",
+    "function": "tool",
+    "human": "user",
+    "model": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "user": "user",
+}
+_WRAPPERS = (
+    "messages",
+    "generations",
+    "prompts",
+    "choices",
+    "message",
+    "output",
+    "input",
+    "content",
+    "text",
+)
+_TEXTS = frozenset({"text", "input_text", "output_text", None})
+_THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_content"})
+_CALLS = frozenset({"tool_call", "tool_use", "function_call"})
+_ANSWERS = frozenset({"tool_call_response", "tool_result", "function_call_output"})
+
+
+class Called(NamedTuple):
+    """A tool call that a model asked for."""
+
+    id: str | None
+    name: str
+    arguments: Any
+
+
+@dataclass(slots=True)  # not frozen: it is filled block by block
+class Said:
+    """One message."""
+
+    role: Role
+    text: str = ""
+    thoughts: tuple[str, ...] = ()
+    calls: tuple[Called, ...] = ()
+    answers: tuple[tuple[str | None, str, bool], ...] = ()
+    """The call's id, its result, and whether it failed."""
+
+
+def parsed(value: Any) -> Any:
+    """Return the JSON value that text holds; anything else, and text that holds none, as it is."""
+    if isinstance(value, str) and value[:1] in ("{", "[", '"'):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    return value
+
+
+def said_in(value: Any, role: Role) -> list[Said]:
+    """Return the messages in a value; what is no message is one by `role`."""
+    value = parsed(value)
+    return [said for row in _rows(value) if (said := _said(row, role)) is not None]
+
+
+def unseen_in(value: Any) -> list[Said]:
+    """Return what a model was sent that it had not seen when it last replied.
+
+    That is the system messages it begins with and all after the last reply: a call is sent the
+    whole conversation so far.
+    """
+    rows = _rows(parsed(value))
+    last = next((i for i in range(len(rows) - 1, -1, -1) if _role(rows[i]) == "assistant"), -1)
+    head = 0
+    while head <= last and _role(rows[head]) == "system":
+        head += 1
+    chosen = [*rows[:head], *rows[last + 1 :]]
+    return [said for row in chosen if (said := _said(row, "user")) is not None]
+
+
+def plain_text(value: Any) -> str | None:
+    """Return what a run's input or output says: its one text, else its JSON."""
+    value = parsed(value)
+    if isinstance(value, dict):
+        texts = [one for one in value.values() if one not in (None, "", [], {})]
+        if len(texts) == 1:
+            return plain_text(texts[0])
+    return json_text(value)
+
+
+def _rows(value: Any) -> list[Any]:
+    """Return the messages themselves, without the lists and objects that wrap them."""
+    while True:
+        if isinstance(value, list):
+            if len(value) == 1 and isinstance(value[0], list):
+                value = value[0]  # one prompt of a batch
+                continue
+            return value
+        if not isinstance(value, dict):
+            return [] if value in (None, "") else [value]
+        if "role" in value or "lc" in value or _role(value) is not None:
+            return [value]
+        wrapper = next((name for name in _WRAPPERS if value.get(name)), None)
+        if wrapper is None:
+            return [json_text(value)] if value else []
+        value = value[wrapper]
+
+
+def _role(row: Any) -> Role | None:
+    if not isinstance(row, dict):
+        return None
+    if isinstance(inner := row.get("message"), dict):
+        return _role(inner)
+    kind = row.get("role")
+    if kind is None:
+        kind = row.get("type")
+        if kind == "constructor" and isinstance(path := row.get("id"), list) and path:
+            kind = path[-1]
+    if not isinstance(kind, str):
+        return None
+    return _ROLES.get(kind) or _ROLES.get(
+        kind.removesuffix("Chunk").removesuffix("Message").lower()
+    )
+
+
+def _said(row: Any, role: Role) -> Said | None:
+    if isinstance(row, str):
+        return Said(role, row) if row else None
+    if not isinstance(row, dict):
+        return Said(role, json_text(row) or "")
+    if isinstance(inner := row.get("message"), dict):
+        return _said(inner, role)  # a generation, a choice, or OpenInference's own nesting
+    said = Said(_role(row) or role)
+    if "content" not in row and "parts" not in row:
+        inner = row.get("kwargs", row.get("data"))
+        row = inner if isinstance(inner, dict) else row
+    _fill(said, row)
+    if said.role == "tool" and not said.answers:
+        id = row.get("tool_call_id", row.get("id"))
+        failed = row.get("status") == "error" or row.get("is_error") is True
+        said.answers = ((None if id is None else str(id), said.text, failed),)
+    return said
+
+
+def _fill(said: Said, row: Mapping[str, Any]) -> None:
+    content = row.get("content")
+    if content is None:
+        content = row.get("parts", row.get("contents", row.get("text")))
+    if isinstance(content, str):
+        said.text = content
+    elif isinstance(content, list):
+        for block in content:
+            _add_block(said, block)
+    elif content is not None:
+        said.text = json_text(content) or ""
+    more = row.get("additional_kwargs")
+    more = more if isinstance(more, dict) else {}
+    for source in (row, more):
+        if isinstance(thought := source.get("reasoning_content"), str) and thought:
+            said.thoughts += (thought,)
+    calls = row.get("tool_calls") or more.get("tool_calls")
+    if isinstance(calls, list) and not said.calls:  # else the blocks told them already
+        said.calls = tuple(_called(calls))
+
+
+def _called(calls: list[Any]) -> Iterator[Called]:
+    for call in calls:
+        if not isinstance(call, dict):
+            continue
+        call = call.get("tool_call", call)
+        inner = call.get("function", call)
+        inner = inner if isinstance(inner, dict) else call
+        arguments = inner.get("arguments", inner.get("args", inner.get("input")))
+        id = call.get("id", call.get("call_id"))
+        yield Called(None if id is None else str(id), str(inner.get("name") or ""), arguments)
+
+
+def _add_block(said: Said, block: Any) -> None:
+    if isinstance(block, str):
+        said.text += block
+        return
+    if not isinstance(block, dict):
+        return
+    block = block.get("message_content", block)
+    kind = block.get("type")
+    if kind in _TEXTS:
+        text = block.get("text", block.get("content"))
+        said.text += text if isinstance(text, str) else ""
+    elif kind in _THOUGHTS:
+        thought = block.get("thinking") or block.get("reasoning") or block.get("content")
+        said.thoughts += (thought,) if isinstance(thought, str) and thought else ()
+    elif kind in _CALLS:
+        said.calls += tuple(_called([block]))
+    elif kind in _ANSWERS:
+        id = block.get("tool_use_id", block.get("call_id", block.get("id")))
+        answer = next(
+            (block[key] for key in ("response", "result", "content", "output") if key in block),
+            None,
+        )
+        failed = block.get("is_error") is True
+        said.answers += ((None if id is None else str(id), plain_text(answer) or "", failed),)

@@ -1,0 +1,253 @@
+"""Spans from OpenTelemetry attributes: GenAI, OpenInference, OpenLLMetry, LangSmith, Langfuse.
+
+The names are those of the GenAI semantic conventions (https://github.com/open-telemetry/
+semantic-conventions-genai, all in development, so older names are read too) and of OpenInference
+(https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tracetune.traces.readers.base import count, number
+from tracetune.traces.readers.said import parsed
+from tracetune.traces.readers.scores import Score
+from tracetune.traces.readers.span import Kind, Span
+
+__all__ = ["span_from"]
+
+Attributes = Mapping[str, Any]
+
+_KINDS: Mapping[str, Kind] = {
+    "agent": "agent",
+    "chat": "llm",
+    "execute_tool": "tool",
+    "function": "tool",
+    "generate_content": "llm",
+    "generation": "llm",
+    "invoke_agent": "agent",
+    "llm": "llm",
+    "text_completion": "llm",
+    "tool": "tool",
+}
+_KIND_NAMES = (
+    "openinference.span.kind",
+    "gen_ai.operation.name",
+    "traceloop.span.kind",
+    "langsmith.span.kind",
+    "langfuse.observation.type",
+)
+_AGENTS = ("gen_ai.agent.name", "agent.name", "graph.node.name", "traceloop.entity.name")
+_MODELS = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
+_TOOLS = ("gen_ai.tool.name", "tool.name", "tool_call.function.name", "traceloop.entity.name")
+_CALL_IDS = ("gen_ai.tool.call.id", "tool_call.id", "tool.id")
+_ARGUMENTS = (
+    "gen_ai.tool.call.arguments",
+    "tool_call.function.arguments",
+    "input.value",
+    "traceloop.entity.input",
+    "langfuse.observation.input",
+)
+_RESULTS = (
+    "gen_ai.tool.call.result",
+    "output.value",
+    "traceloop.entity.output",
+    "langfuse.observation.output",
+)
+_TOKENS_IN = (
+    "gen_ai.usage.input_tokens",
+    "llm.token_count.prompt",
+    "gen_ai.usage.prompt_tokens",
+)
+_TOKENS_OUT = (
+    "gen_ai.usage.output_tokens",
+    "llm.token_count.completion",
+    "gen_ai.usage.completion_tokens",
+)
+_COSTS = ("llm.cost.total", "gen_ai.usage.cost", "gen_ai.usage.total_cost")
+_SENT = (
+    ("gen_ai.input.messages", "llm.input_messages", "gen_ai.prompt", "input.value"),
+    ("gen_ai.output.messages", "llm.output_messages", "gen_ai.completion", "output.value"),
+)
+_INFO_PREFIXES = ("langsmith.metadata.", "traceloop.association.properties.", "metadata.")
+_INFO = frozenset(
+    {
+        "deployment.environment",
+        "deployment.environment.name",
+        "gen_ai.conversation.id",
+        "reference_example_id",
+        "session.id",
+        "task",
+        "task_id",
+        "test.id",
+        "thread_id",
+        "tracetune.release",
+        "tracetune_release",
+        "tracetune_task",
+    }
+)
+_EVALUATION = "gen_ai.evaluation.result"
+_SAID_EVENTS = {
+    "gen_ai.system.message": "system",
+    "gen_ai.user.message": "user",
+    "gen_ai.assistant.message": "assistant",
+    "gen_ai.tool.message": "tool",
+}
+
+
+def span_from(
+    span: Span, attributes: Attributes, events: Iterable[tuple[str, Attributes]] = ()
+) -> Span:
+    """Return the span, filled from its attributes and its events (each a name and attributes).
+
+    Raises:
+        TypeError, ValueError: A count or a cost is no number.
+    """
+    span.kind = kind = _kind(attributes)
+    if kind == "tool":
+        span.tool = _told(attributes, _TOOLS)
+        span.call_id = _told(attributes, _CALL_IDS)
+        span.heard = _told(attributes, _ARGUMENTS)
+        span.replied = _told(attributes, _RESULTS)
+        span.agent = attributes.get("gen_ai.agent.name")
+    elif kind == "llm":
+        _fill_model(span, attributes)
+    else:
+        _fill_outer(span, attributes)
+    for name, more in events:
+        _add_event(span, name, more)
+    if span.error is None and (error := attributes.get("error.type")):
+        span.error = str(error)
+    span.info = _info(kind, attributes)
+    return span
+
+
+def _kind(attributes: Attributes) -> Kind:
+    for name in _KIND_NAMES:
+        if name in attributes:
+            return _KINDS.get(str(attributes[name]).lower(), "other")
+    if "gen_ai.tool.name" in attributes:
+        return "tool"
+    if "gen_ai.request.model" in attributes or "llm.model_name" in attributes:
+        return "llm"
+    return "other"
+
+
+def _told(attributes: Attributes, names: tuple[str, ...]) -> Any:
+    for name in names:
+        if name in attributes:
+            return attributes[name]
+    return None
+
+
+def _fill_model(span: Span, attributes: Attributes) -> None:
+    span.agent = attributes.get("gen_ai.agent.name")
+    span.model = _told(attributes, _MODELS)
+    span.instructions = attributes.get("gen_ai.system_instructions")
+    span.heard, span.replied = (_said(attributes, *names) for names in _SENT)
+    _fill_usage(span, attributes)
+
+
+def _fill_outer(span: Span, attributes: Attributes) -> None:
+    if name := _told(attributes, _AGENTS):
+        span.agent = str(name)
+    elif span.kind == "agent":
+        # smolagents and the GenAI conventions put the verb into the span's name.
+        span.agent = span.name.removesuffix(".run").removeprefix("invoke_agent ")
+    span.heard = _told(
+        attributes, ("gen_ai.input.messages", "input.value", "traceloop.entity.input")
+    )
+    span.replied = _told(
+        attributes, ("gen_ai.output.messages", "output.value", "traceloop.entity.output")
+    )
+    _fill_usage(span, attributes)
+
+
+def _fill_usage(span: Span, attributes: Attributes) -> None:
+    for name in _TOKENS_IN:
+        if name in attributes:
+            span.tokens_in = count(attributes[name], name)
+            break
+    for name in _TOKENS_OUT:
+        if name in attributes:
+            span.tokens_out = count(attributes[name], name)
+            break
+    for name in _COSTS:
+        if name in attributes:
+            span.cost_usd = number(attributes[name], name, least=0)
+            break
+
+
+def _said(attributes: Attributes, whole: str, flat: str, older: str, plain: str) -> Any:
+    if whole in attributes:
+        return attributes[whole]
+    for prefix in (flat, older):
+        if rows := _unflattened(attributes, f"{prefix}."):
+            return rows
+    return attributes.get(plain)
+
+
+def _unflattened(attributes: Attributes, prefix: str) -> list[Any]:
+    """Return `prefix0.a.b = x, prefix1.c = y` as `[{"a": {"b": x}}, {"c": y}]`."""
+    root: dict[str, Any] = {}
+    for key, value in attributes.items():
+        if key.startswith(prefix):
+            at = root
+            *path, last = key[len(prefix) :].split(".")
+            for name in path:
+                below = at.setdefault(name, {})
+                if not isinstance(below, dict):
+                    break  # a value and values below it: the first one stands
+                at = below
+            else:
+                at[last] = value
+    return _lists(root) if root else []
+
+
+def _lists(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    below = {key: _lists(one) for key, one in value.items()}
+    if all(key.isdigit() for key in below):
+        return [below[key] for key in sorted(below, key=int)]
+    return below
+
+
+def _info(kind: Kind, attributes: Attributes) -> dict[str, Any] | None:
+    told = not _INFO.isdisjoint(attributes)
+    info = {name: attributes[name] for name in _INFO if name in attributes} if told else {}
+    if "tag.tags" in attributes:
+        info["tags"] = attributes["tag.tags"]
+    if "metadata" in attributes and isinstance(more := parsed(attributes["metadata"]), Mapping):
+        info |= more
+    if kind not in ("llm", "tool"):  # too many of them to look through every name
+        for name, value in attributes.items():
+            if name.startswith(_INFO_PREFIXES):
+                prefix = next(one for one in _INFO_PREFIXES if name.startswith(one))
+                info[name.removeprefix(prefix)] = value
+    return info or None
+
+
+def _add_event(span: Span, name: str, more: Attributes) -> None:
+    if name == _EVALUATION:
+        value = more.get("gen_ai.evaluation.score.value", more.get("gen_ai.evaluation.score.label"))
+        key = str(more.get("gen_ai.evaluation.name") or "score")
+        told = value if isinstance(value, bool | str) else number(value, f"the score {key!r}")
+        comment = more.get("gen_ai.evaluation.explanation")
+        span.scores = {
+            **(span.scores or {}),
+            key: Score(told, None if comment is None else str(comment)),
+        }
+    elif name == "exception":
+        if span.error in ("", "error"):
+            message, kind = more.get("exception.message"), more.get("exception.type")
+            span.error = ": ".join(str(one) for one in (kind, message) if one) or span.error
+    elif name == "gen_ai.client.inference.operation.details":
+        _fill_model(span, {**more})
+    elif name in _SAID_EVENTS and span.kind == "llm":
+        row = {"role": _SAID_EVENTS[name], **more}
+        span.heard = [*(span.heard if isinstance(span.heard, list) else []), row]
+    elif name == "gen_ai.choice" and span.kind == "llm":
+        row = {"role": "assistant", **more, "message": parsed(more.get("message"))}
+        span.replied = [*(span.replied if isinstance(span.replied, list) else []), row]

@@ -1,0 +1,209 @@
+"""Credentials, and on request personal data, taken out of traces before anything keeps them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tracetune.errors import InputError
+from tracetune.traces.model import ToolCall, Trace
+from tracetune.traces.secrets import (
+    Span,
+    apart,
+    find_secrets,
+    linear,
+    may_hold_secrets,
+    names_secret,
+)
+
+__all__ = ["Redactor"]
+
+_EMAIL = r"[0-9A-Za-z][\w.%+'-]{0,63}@(?:[0-9A-Za-z-]{1,63}\.){1,8}[A-Za-z]{2,24}"
+_PHONE = r"[+(]?[0-9][0-9 ()./-]{5,24}[0-9]"
+
+_DEEPEST = 100
+"""Nesting of tool arguments that is followed; what lies deeper goes whole."""
+
+_counting = threading.Lock()
+
+
+class Redactor:
+    """Takes secrets out of texts and traces, and counts them by kind; it never keeps one.
+
+    A secret gives way to a note of its kind: `<redacted: GitHub token>`. What holds none comes
+    back as the same object. One redactor may serve many threads.
+
+    Credentials always go: tokens and keys in the formats of known providers, private keys, web
+    tokens, passwords in URLs, authorization headers, and what is assigned to the name of a secret
+    (`password=…`, `"api_key": "…"`) unless it is a placeholder. Strings that merely look random
+    stay: results of tools are full of ids and hashes.
+
+    Args:
+        emails: E-mail addresses go too.
+        phones: Phone numbers go too: True for those written with `+` and the code of a country;
+            a region (`"US"`) also for those written as is usual there. Needs `phonenumbers`.
+
+    Raises:
+        InputError: `phonenumbers` is asked for and not installed, or does not know the region.
+    """
+
+    def __init__(self, emails: bool = False, phones: bool | str = False) -> None:
+        if phones:
+            _phone_region(phones)
+        self.counts: Counter[str] = Counter()
+        """Kind of secret → how many were taken out so far."""
+        self._emails = emails
+        self._phones = phones
+        self._on = True
+
+    @classmethod
+    def off(cls) -> Redactor:
+        """Return one that takes nothing out."""
+        redactor = cls()
+        redactor._on = False
+        return redactor
+
+    def text(self, text: str) -> str:
+        """Return the text without secrets; the same object when it holds none."""
+        raw = _encoded(text)
+        if not self._suspects(raw) or not (spans := self._spans(raw)):
+            return text
+        parts, at = [], 0
+        for span in spans:
+            parts += [raw[at : span.start], f"<redacted: {span.kind}>".encode()]
+            at = span.end
+            self._count(span.kind)
+        return b"".join([*parts, raw[at:]]).decode("utf-8", "surrogatepass")
+
+    def trace(self, trace: Trace) -> Trace:
+        """Return the trace without secrets in any of its texts; the same object when it holds none.
+
+        Tool arguments are searched whole, and a value goes whose key names a secret. Ids and
+        names change only where they are a credential themselves.
+        """
+        # One look at everything at once: nearly all traces hold nothing, and this is quick.
+        if not self._suspects(_encoded("\0".join(_texts(trace)))):
+            return trace
+        clean: Trace = self._record(trace, 0)
+        return clean
+
+    def _suspects(self, raw: bytes) -> bool:
+        if not self._on:
+            return False
+        return may_hold_secrets(raw) or (self._emails and b"@" in raw) or bool(self._phones)
+
+    def _spans(self, raw: bytes) -> list[Span]:
+        spans = find_secrets(raw)
+        if self._emails:
+            spans += [
+                Span(m.start(), m.end(), "e-mail address") for m in _pattern(_EMAIL).finditer(raw)
+            ]
+        if self._phones:
+            spans += _phone_spans(raw, _phone_region(self._phones))
+        return apart(spans)
+
+    def _count(self, kind: str) -> None:
+        with _counting:
+            self.counts[kind] += 1
+
+    def _value(self, value: Any, depth: int) -> Any:
+        """Return any part of a trace without secrets; the same object when it holds none."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping | list | tuple) and depth > _DEEPEST:
+            self._count("nested too deep")
+            return "<redacted: nested too deep>"
+        if isinstance(value, Mapping):
+            return self._mapping(value, depth)
+        if isinstance(value, list | tuple):
+            new = [self._value(part, depth + 1) for part in value]
+            same = all(a is b for a, b in zip(new, value, strict=True))
+            return value if same else tuple(new) if isinstance(value, tuple) else new
+        return self._record(value, depth) if dataclasses.is_dataclass(value) else value
+
+    def _record(self, record: Any, depth: int) -> Any:
+        old = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+        new = {name: self._value(value, depth) for name, value in old.items()}
+        changed = {name: value for name, value in new.items() if value is not old[name]}
+        return dataclasses.replace(record, **changed) if changed else record
+
+    def _mapping(self, mapping: Mapping[Any, Any], depth: int) -> Mapping[Any, Any]:
+        new: dict[Any, Any] = {}
+        for key, value in mapping.items():
+            name = self._value(key, depth)
+            while name in new:  # two keys that were secrets
+                name = f"{name}'"
+            new[name] = self._named(key, value, depth)
+        same = all(k in new and new[k] is value for k, value in mapping.items())
+        return mapping if same else new
+
+    def _named(self, key: Any, value: Any, depth: int) -> Any:
+        plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+        new = self._value(value, depth + 1)
+        if new is value and plain and isinstance(key, str) and names_secret(key, str(value)):
+            self._count("secret")
+            return "<redacted: secret>"
+        return new
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # JSON may hold half a character
+
+
+def _texts(trace: Trace) -> Iterator[str]:
+    """Yield all texts of a trace; a key of a mapping as in `key: value`, for what it may name."""
+    yield from (trace.id, trace.agent, trace.release or "", trace.task or "")
+    left: list[Any] = [trace.feedback, trace.labels]
+    for step in trace.steps:
+        yield step.agent or ""
+        if isinstance(step, ToolCall):
+            yield step.name
+            left += (step.arguments, step.result, step.error)
+        else:
+            yield step.text
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from (f"{key}:" for key in value)
+            left += value.values()
+        elif isinstance(value, list | tuple):
+            left += value
+
+
+@functools.cache
+def _pattern(pattern: str) -> Any:
+    return linear(pattern)
+
+
+def _phone_region(phones: bool | str) -> str | None:
+    try:
+        import phonenumbers
+    except ImportError:
+        raise InputError(
+            "phones needs the package phonenumbers, which is not installed: pip install"
+            " 'tracetune[phones]'"
+        ) from None
+    if phones is True:
+        return None
+    if phones not in phonenumbers.SUPPORTED_REGIONS:
+        raise InputError(f"phones is {phones!r:.40}, expected True or a region such as 'US'")
+    return str(phones)
+
+
+def _phone_spans(raw: bytes, region: str | None) -> list[Span]:
+    import phonenumbers
+
+    spans = []
+    for match in _pattern(_PHONE).finditer(raw):
+        # The library tells numbers from dates by what stands around them; a window bounds its work.
+        start = max(0, match.start() - 4)
+        window = raw[start : match.end() + 4].decode("latin-1")
+        for found in phonenumbers.PhoneNumberMatcher(window, region):
+            spans.append(Span(start + found.start, start + found.end, "phone number"))
+    return spans

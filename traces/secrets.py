@@ -1,0 +1,269 @@
+"""Where the credentials stand in a text: known formats, and values under the name of a secret.
+
+Patterns run in RE2, whose time is linear in the text whatever stands in it. Texts are UTF-8 bytes:
+no secret holds more than ASCII, and RE2 counts in bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+__all__ = ["Span", "apart", "find_secrets", "linear", "may_hold_secrets", "names_secret"]
+
+
+class Span(NamedTuple):
+    """What must go: the bytes from start to end, and what kind of secret they are."""
+
+    start: int
+    end: int
+    kind: str
+
+
+class _Rule(NamedTuple):
+    """One kind of credential."""
+
+    kind: str
+    anchor: str
+    """Cheap to look for, and found in every text in which `pattern` is."""
+    pattern: str
+    meant: Callable[[dict[str, str]], bool] | None = None
+    """Whether a match, by its named groups, is a secret and no placeholder; None: always."""
+
+
+# Formats that a detector of detect-secrets describes: kind, anchor, module, class.
+_DETECTORS = (
+    ("AWS key", r"A(?:KIA|SIA|BIA|CCA)[0-9A-Z]|A3T[0-9A-Z]", "aws", "AWSKeyDetector"),
+    ("AWS key", r"[\"'][0-9A-Za-z/+]{40}[\"']", "aws", "AWSKeyDetector"),
+    ("Azure storage key", r"AccountKey=", "azure_storage_key", "AzureStorageKeyDetector"),
+    ("Discord bot token", r"\.[\w-]{6}\.[\w-]{16}", "discord", "DiscordBotTokenDetector"),
+    ("GitHub token", r"gh[pousr]_", "github_token", "GitHubTokenDetector"),
+    ("Mailchimp key", r"[0-9a-z]{8}-us[0-9]", "mailchimp", "MailchimpDetector"),
+    ("OpenAI key", r"T3BlbkFJ", "openai", "OpenAIDetector"),
+    ("PyPI token", r"pypi-Ag", "pypi_token", "PypiTokenDetector"),
+    ("SendGrid key", r"SG\.[\w-]{8}", "sendgrid", "SendGridDetector"),
+    ("Slack token", r"(?i:xox[a-z]-|hooks\.slack\.com)", "slack", "SlackDetector"),
+    ("Square secret", r"sq0csp-", "square_oauth", "SquareOAuthDetector"),
+    ("Stripe key", r"[rs]k_live_", "stripe", "StripeDetector"),
+    ("Telegram bot token", r"[0-9]{8}:[\w-]{8}", "telegram_token", "TelegramBotTokenDetector"),
+    ("Twilio key", r"(?:AC|SK)[0-9a-z]{8}", "twilio", "TwilioKeyDetector"),
+)
+
+# Formats it does not know, or knows in part: kind, how it begins, how it goes on.
+_PREFIXED = (
+    ("Anthropic key", r"sk-ant-", r"[\w-]{16,}"),
+    ("Databricks token", r"dapi", r"[0-9a-f]{32}"),
+    ("DigitalOcean token", r"do[opr]_v1_", r"[0-9a-f]{64}"),
+    ("GitHub token", r"github_pat_", r"\w{22,}"),
+    ("GitLab token", r"gl(?:pat|dt|ft|soat|rt|cbt|imt|ptt|agent|oas)-|GR1348941", r"[\w-]{20,}"),
+    ("Google API key", r"AIza", r"[\w-]{35}"),
+    ("Google OAuth secret", r"GOCSPX-", r"[\w-]{20,}"),
+    ("Google OAuth token", r"ya29\.|1//0", r"[\w-]{20,}"),
+    ("Groq key", r"gsk_", r"[0-9A-Za-z]{32,}"),
+    ("Hugging Face token", r"hf_", r"[0-9A-Za-z]{30,}"),
+    ("JSON web token", r"eyJ", r"[\w-]{8,}=*\.[\w-]*=*\.[\w.=-]+"),
+    ("LangSmith key", r"lsv2_(?:pt|sk)_|ls__", r"[0-9a-f]{32}"),
+    ("npm token", r"npm_", r"[0-9A-Za-z]{36}"),
+    ("PyPI token", r"pypi-", r"[\w-]{60,}"),
+    ("Shopify token", r"shp(?:at|ca|pa|ss)_", r"[0-9a-fA-F]{32}"),
+    ("Slack token", r"xox[a-z]-|xapp-", r"[0-9A-Za-z-]{20,}"),
+    ("Stripe key", r"[rs]k_(?:live|test)_|whsec_", r"[0-9A-Za-z+/]{16,}"),
+    ("Vault token", r"hv[bsr]\.", r"[\w-]{24,}"),
+    ("xAI key", r"xai-", r"[0-9A-Za-z]{40,}"),
+)
+
+_START = r"(?:\b|\\[nrt])"  # in JSON that stands in a text, a line break is these two characters
+_PASSWORD = r"pass(?:word|wd|phrase)|pwd|_pass"
+_KEY = r"(?:api|access|account|auth|encryption|master|private|secret|signing)[ _-]?key"
+_SURE = rf"{_PASSWORD}|{_KEY}|client[_-]?secret|(?:access|auth|bearer|refresh|session)[_-]?token"
+_NAME = rf"(?P<before>[A-Za-z]*[_-]?)(?P<name>(?i:{_SURE}|secret|token|credentials?))"
+_IS = r"(?P<is>[\"'`\]\\]*\s{0,4}(?::=|=>|==?|:)\s{0,4})"
+_VALUE = (
+    r"(?:\\*\"(?P<double>[^\"\s]+)(?:\"|\z)|\\*'(?P<single>[^'\s]+)(?:'|\z)"
+    r"|(?P<bare>[^\s\"'`\\;&<>(){}\[\]]+))"
+)
+_PLACES = ("secret", "double", "single", "bare")
+_NONE = (-1, -1)
+_TAIL = re.compile(rb"[\w-]*")
+_PEM = r"-----{} [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----"
+_PEM_LINES = r"(?:(?:\s|\\[nrt])*[0-9A-Za-z+/=]{16,})*"
+
+_NO_VALUE = re.compile(
+    r"(?:(.)\1*|none|null|nil|true|false|undefined|example|redacted|hidden|masked|string|str|text|"
+    r"int|integer|number|object|bool|boolean|required|optional|invalid|missing|incorrect|expired|"
+    r"wrong|empty|unknown|n/a|pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api[_-]?key)$"
+    r"|[~.]{0,2}/[a-z._-]*(?:/|$)|\$[a-z_({]|%[a-z(]|<[^>]*>|\{[^}]*\}|\[[^\]]*\]|x{3}|\*{2}|"
+    r"your|(?:my|the|an?|some|os|self|this|process|config|settings|env|args|request)[ _.-]",
+    re.IGNORECASE,
+)
+_HARMLESS = re.compile(r"(?:page|next|sync|continuation|cursor|stop|max|min|num)[_-]?$", re.I)
+_IS_SURE = re.compile(rf"(?:{_SURE})$", re.IGNORECASE)
+_ENDS_IN_NAME = re.compile(rf"{_NAME}$")
+
+
+def _mixed(value: str) -> bool:
+    return bool(re.search("[0-9]", value) and re.search("[A-Za-z]", value))
+
+
+def _is_secret(name: str, value: str, *, bare: bool, env: bool = False) -> bool:
+    if not value or _NO_VALUE.match(value):
+        return False
+    if not _IS_SURE.match(name):
+        return _mixed(value) and len(value) >= 8 and not re.search(r"\s", value)
+    return not bare or env or (len(value) >= 4 and (_mixed(value) or value.isdigit()))
+
+
+def names_secret(name: str, value: str) -> bool:
+    """Return whether the value under this name is a secret: `db_password`, `client-secret`.
+
+    A name that is as often harmless (`token`, `secret`) counts with a value that looks random.
+    """
+    found = _ENDS_IN_NAME.search(name[-80:])
+    if found is None or _HARMLESS.search(found["before"]):
+        return False
+    return _is_secret(found["name"], value.strip(), bare=False)
+
+
+def _assigned(match: dict[str, str]) -> bool:
+    if _HARMLESS.search(match["before"]):
+        return False
+    name, value = match["name"], match["secret"].rstrip(".,:")
+    env = name.isupper() and match["is"] == "="
+    return _is_secret(name, value, bare=bool(match["bare"]), env=env)
+
+
+def _random(match: dict[str, str]) -> bool:
+    return _mixed(match["secret"]) and not _NO_VALUE.match(match["secret"])
+
+
+def _password(match: dict[str, str]) -> bool:
+    value = match["secret"].rpartition(":")[2]
+    return not value.isdigit() and not _NO_VALUE.match(value)
+
+
+_NAMED = (
+    _Rule("private key", "PRIVATE KEY", (
+        rf"{_PEM.format('BEGIN')}(?:[^-]*(?:-[^-]+)*{_PEM.format('END')}|{_PEM_LINES})"
+    )),
+    _Rule("secret key", r"sk-[\w-]{20}", rf"{_START}(?P<secret>sk-[\w-]{{20,}})", _random),
+    _Rule("password in a URL", r"://[^\s/?#@:]*:[^\s/?#]+@", (
+        r"://(?P<secret>[^\s/?#@:\"'<>]*:[^\s/?#\"'<>]+)@[\w\[]"
+    ), _password),
+    _Rule("password", r"(?:-u|--user)[ =]", (
+        r"(?:-u|--user)[ =][\"']?(?P<secret>[^\s:\"'/@]+:[^\s\"'/@]+)"
+    ), _password),
+    _Rule("bearer token", r"(?i:bearer|basic)\s+[\w.~+/=-]{8}", (
+        r"(?i:\bbearer|\bbasic)\s+(?P<secret>[\w.~+/=-]{16,})"
+    ), _random),
+    _Rule("authorization header", r"(?i:authorization)", (
+        r"(?i:authorization)[\"'\\]*\s*[:=]\s*[\"'\\]*(?:\w+ +)?(?P<secret>[^\s\"'\\,]{8,})"
+    ), _random),
+    _Rule("URL signature", r"[?&]sig=", r"[?&]sig=(?P<secret>[\w%+/=-]{30,})"),
+    _Rule("secret", rf"{_NAME}{_IS}", rf"{_NAME}{_IS}{_VALUE}", _assigned),
+    _Rule("secret", rf"--[a-z-]*{_NAME}\s", rf"--[a-z-]*{_NAME}(?P<is>\s+){_VALUE}", _assigned),
+)  # fmt: skip
+
+
+def linear(pattern: str) -> Any:
+    """Compile for RE2, to match bytes.
+
+    Raises:
+        re2.error: RE2 has no such construct: look-around, a reference back.
+    """
+    import re2  # type: ignore[import-untyped,unused-ignore]
+
+    return re2.compile(pattern.encode(), _options())
+
+
+def _options() -> Any:
+    import re2  # type: ignore[import-untyped,unused-ignore]
+
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1  # bytes: a text may hold a lone surrogate
+    options.log_errors = False
+    options.max_mem = 64 << 20
+    return options
+
+
+def _rules() -> Iterator[_Rule]:
+    yield _NAMED[0]
+    for kind, anchor, module, name in _DETECTORS:
+        detector = getattr(importlib.import_module(f"detect_secrets.plugins.{module}"), name)
+        for regex in detector.denylist:
+            flags = "(?i)" if regex.flags & re.IGNORECASE else ""
+            yield _Rule(kind, anchor, flags + regex.pattern)
+    for kind, begin, rest in _PREFIXED:
+        yield _Rule(kind, begin, rf"{_START}(?P<secret>(?:{begin}){rest})")
+    yield from _NAMED[1:]
+
+
+@functools.cache
+def _compiled() -> tuple[Any, list[list[tuple[_Rule, Any]]]]:
+    """All anchors as one set, and at the index of each anchor its rules."""
+    import re2  # type: ignore[import-untyped,unused-ignore]
+
+    anchors: dict[str, list[tuple[_Rule, Any]]] = {}
+    for rule in _rules():
+        anchors.setdefault(rule.anchor, []).append((rule, linear(rule.pattern)))
+    together = re2.Set.SearchSet(_options())
+    for anchor in anchors:
+        together.Add(anchor.encode())
+    together.Compile()
+    return together, list(anchors.values())
+
+
+def may_hold_secrets(text: bytes) -> bool:
+    """Return whether it is worth to look closer: False is certain."""
+    return bool(_compiled()[0].Match(text))
+
+
+def find_secrets(text: bytes) -> list[Span]:
+    """Return what must go from the text, in order, and none over another.
+
+    Time is linear in the length of the text. Detectors of entropy are left out: the results of
+    tools are full of ids and hashes.
+
+    Source: formats of detect-secrets 1.5, and of the providers' own pages for what it lacks.
+    """
+    together, rules = _compiled()
+    found: list[Span] = []
+    # Formats come before `name = value`: of two findings at one place the first names the kind.
+    for index in sorted(together.Match(text) or ()):
+        for rule, regex in rules[index]:
+            found += _matches(rule, regex, text)
+    return apart(found)
+
+
+def _matches(rule: _Rule, regex: Any, text: bytes) -> Iterator[Span]:
+    done = 0
+    for match in regex.finditer(text):
+        groups = {name.decode(): match.span(at) for name, at in regex.groupindex.items()}
+        start, end = next(
+            (groups[n] for n in _PLACES if groups.get(n, _NONE) != _NONE), match.span()
+        )
+        if start < done:
+            continue
+        said = {name: text[slice(*span)].decode("latin-1") for name, span in groups.items()}
+        said["secret"] = text[start:end].decode("latin-1").rstrip("\\")
+        if rule.meant is not None and not rule.meant(said):
+            continue
+        # A format may have grown longer than the pattern knows: no tail of it may stay.
+        done = start + len(said["secret"])
+        if rule.meant is None and (tail := _TAIL.match(text, end)):
+            done = tail.end()
+        yield Span(start, done, rule.kind)
+
+
+def apart(found: list[Span]) -> list[Span]:
+    """Join what overlaps; its kind is that of the part that begins first, or the longest."""
+    apart: list[Span] = []
+    for span in sorted(found, key=lambda s: (s.start, -s.end)):
+        if apart and span.start < apart[-1].end:
+            last = apart.pop()
+            apart.append(last._replace(end=max(last.end, span.end)))
+        else:
+            apart.append(span)
+    return apart

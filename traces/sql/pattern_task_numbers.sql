@@ -1,0 +1,1 @@
+SELECT agent, task, number FROM pattern_tasks
