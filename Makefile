@@ -12,11 +12,11 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export LANGGRAPH_CLI_NO_ANALYTICS := 1
 export LANGGRAPH_NO_VERSION_CHECK := true
 
-.PHONY: help run test check bench format serve clean
+.PHONY: help run test test-spark check bench format serve clean
 .NOTPARALLEL:
 
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: .venv/runtime ## Run one cycle; another project: make run PROJECT=examples/stratus
 	@$(BIN)/tracetune run --project "$(PROJECT)" $(ARGS)
@@ -24,14 +24,19 @@ run: .venv/runtime ## Run one cycle; another project: make run PROJECT=examples/
 test: .venv/dev ## Run the tests; only some: make test ARGS="-k readers"
 	@$(BIN)/pytest $(ARGS)
 
+test-spark: .venv/dev ## Count the same on Spark; needs Java 17 and adds pyspark to .venv
+	@$(PIP) -e '.[spark]'
+	@$(BIN)/pytest tests/traces/test_spark.py $(ARGS)
+
 check: .venv/dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: .venv/dev ## Measure memory and try to break it (minutes); see ARGS="--help"
-	$(BIN)/python bench/memory.py $(ARGS)
+bench: .venv/dev ## Measure memory (and try to break it) and traces (minutes)
+	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/traces.py
 
 format: .venv/dev ## Put the code in the form that check wants
 	$(BIN)/ruff check --fix .

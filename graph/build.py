@@ -11,9 +11,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
-from langgraph.types import RetryPolicy
 
 from tracetune.graph.context import Settings
+from tracetune.graph.leftovers import each_config, each_prompt
 from tracetune.graph.routes import (
     after_compute_metrics,
     after_validate_candidates,
@@ -23,6 +23,7 @@ from tracetune.graph.routes import (
     update_failed,
 )
 from tracetune.graph.running import Node, both_ways
+from tracetune.graph.spending import on_account
 from tracetune.graph.state import (
     Candidates,
     ConfigTask,
@@ -32,6 +33,7 @@ from tracetune.graph.state import (
     Evidenced,
     Ingested,
     Judgeable,
+    Leftover,
     PromptTask,
     Reviewable,
     Shippable,
@@ -44,7 +46,6 @@ from tracetune.nodes.compute_metrics import compute_metrics
 from tracetune.nodes.configure_by_rules import configure_by_rules
 from tracetune.nodes.generate_update import generate_update
 from tracetune.nodes.ingest_traces import ingest_traces
-from tracetune.nodes.models import worth_retrying
 from tracetune.nodes.optimize_config import optimize_config
 from tracetune.nodes.report import report
 from tracetune.nodes.review import review
@@ -55,18 +56,22 @@ from tracetune.nodes.workplace import Workplace
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from tracetune.stores.project import Project
+
 __all__ = ["Cycle", "build_graph"]
 
 Cycle = CompiledStateGraph[Any, Settings, Any, Any]
 
-_RETRY = RetryPolicy(max_attempts=3, initial_interval=0.5, retry_on=worth_retrying)
+SIDE_BY_SIDE = 100
+"""Branches at the same time. Without a number, LangGraph's sync runs take as many threads as the
+machine has cores, and four more: the model's calls would queue."""
 
 
 def build_graph(
     *,
     store: BaseStore | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
-    project: Path | str | None = None,
+    project: Path | str | Project | None = None,
     model: BaseChatModel | None = None,
     settings: Settings | None = None,
 ) -> Cycle:
@@ -76,12 +81,14 @@ def build_graph(
         store: Where memory is kept, whatever store a parent graph has. None: the server's or
             the parent's, or else nowhere that outlives the process.
         checkpointer: Needed for `review`, and to resume a cycle.
-        project: Project file or its folder; None where agents are carried inline.
+        project: Project file, its folder, or one in memory; None where agents are carried inline.
         model: Goes before the settings' model name.
         settings: For runs that bring no context of ours: inside a parent graph, say.
     """
-    place = Workplace(store, Path(project) if project is not None else None, model, settings)
-    return _machine(place).compile(checkpointer=checkpointer, name="tracetune")
+    known = Path(project) if isinstance(project, str) else project
+    place = Workplace(store, known, model, settings)
+    cycle = _machine(place).compile(checkpointer=checkpointer, name="tracetune")
+    return cycle.with_config(max_concurrency=SIDE_BY_SIDE)
 
 
 def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:
@@ -94,9 +101,9 @@ def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:
     add("classify_prompts", classify_prompts, Evidenced, classify_failed, "classify_by_rules")
     add("classify_by_rules", classify_by_rules, Evidenced)
     add("generate_update", generate_update, PromptTask, update_failed, "update_by_rules")
-    add("update_by_rules", update_by_rules, PromptTask)
+    add("update_by_rules", each_prompt(update_by_rules), Leftover)
     add("optimize_config", optimize_config, ConfigTask, config_failed, "configure_by_rules")
-    add("configure_by_rules", configure_by_rules, ConfigTask)
+    add("configure_by_rules", each_config(configure_by_rules), Leftover)
     add("assemble_candidates", assemble_candidates, Candidates, defer=True)
     add("validate_candidates", validate_candidates, Judgeable)
     add("review", review, Reviewable)
@@ -132,15 +139,13 @@ def _add(
     *,
     defer: bool = False,
 ) -> None:
-    runnable = both_ways(name, node, place)
     if failed is None:
-        b.add_node(name, runnable, input_schema=reads, defer=defer)
+        b.add_node(name, both_ways(name, node, place), input_schema=reads, defer=defer)
         return
     b.add_node(
         name,
-        runnable,
+        both_ways(name, on_account(node), place),
         input_schema=reads,
-        retry_policy=_RETRY,
         error_handler=failed,
         destinations={fallback: "LLM failed"},
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tracetune.traces.reward import RewardSpec
 
-__all__ = ["DEFAULT_MODEL", "Settings"]
+__all__ = ["DEFAULT_MODEL", "PROMPT_TOKENS", "Settings"]
 
 DEFAULT_MODEL = "google_genai:gemini-flash-latest"
+PROMPT_TOKENS = 8_000
 
 
 class Settings(BaseModel):
@@ -46,8 +47,47 @@ class Settings(BaseModel):
     relearn: bool = Field(
         default=False, description="Learn again from traces that a release was already made from."
     )
+    style: Literal["auto", "rewrite", "guidelines", "prompt_memory", "metaprompt", "gradient"] = (
+        Field(
+            default="auto",
+            description="How a model writes updates of prompts that name no style of their own.",
+        )
+    )
+    optimizer_calls: int = Field(
+        default=4,
+        ge=3,
+        le=20,
+        description="Most calls of the model for one prompt in langmem's styles.",
+    )
     call_timeout_s: float = Field(
         default=90.0, gt=0, le=3600, description="Seconds one call of the model may take."
+    )
+    retries: int = Field(
+        default=2, ge=0, le=10, description="How often a failed call of the model is tried again."
+    )
+    max_prompt_tokens: int = Field(
+        default=PROMPT_TOKENS,
+        ge=3000,
+        le=1_000_000,
+        description="Most tokens of what a call of the model is sent, however many the traces.",
+    )
+    deadline_s: float = Field(
+        default=600.0,
+        gt=0,
+        le=86400,
+        description="Seconds after which a cycle does not ask the model any more.",
+    )
+    max_calls: int | None = Field(
+        default=None, ge=0, description="Most calls of the model per cycle; none means no limit."
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=0, description="Most tokens per cycle, of prompts and answers."
+    )
+    max_usd: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Most a cycle may cost, in USD; only models with a known price are asked then.",
     )
 
     @property

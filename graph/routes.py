@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from langgraph.errors import NodeError
@@ -9,14 +11,17 @@ from langgraph.types import Command, Send
 
 from tracetune.errors import NoModelError
 from tracetune.graph.state import (
+    BranchTask,
+    Choice,
     ConfigTask,
     Evidenced,
     Fallback,
     Ingested,
     Judged,
+    ModelCall,
     PromptTask,
 )
-from tracetune.nodes.models import Branch, CallError
+from tracetune.nodes.calls import Branch, CallError
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.review import survivors
 from tracetune.nodes.subjects import learning
@@ -26,7 +31,9 @@ __all__ = [
     "after_validate_candidates",
     "classify_failed",
     "config_failed",
+    "config_task",
     "each_branch",
+    "prompt_task",
     "update_failed",
 ]
 
@@ -40,26 +47,32 @@ def after_compute_metrics(state: Ingested) -> Literal["classify_prompts", "repor
 
 def each_branch(state: Json) -> list[Send] | Literal["assemble_candidates"]:
     """One branch per chosen prompt, and one per agent whose config may be tuned."""
-    settings = state["settings"]
-    sends = [
-        Send(
-            "generate_update",
-            PromptTask(
-                choice=choice,
-                settings=settings,
-                subject=state["subjects"][choice["agent"]],
-                measures=state["measured"][choice["agent"]],
-            ),
-        )
-        for choice in state["chosen"]
-    ]
+    sends = [Send("generate_update", prompt_task(state, choice)) for choice in state["chosen"]]
     for agent, subject in learning(state["subjects"]).items():
         if tunable(subject["config"], subject["parameters"]):
-            measures = state["measured"][agent]
-            task = ConfigTask(agent=agent, settings=settings, subject=subject, measures=measures)
-            sends.append(Send("optimize_config", task))
+            sends.append(Send("optimize_config", config_task(state, agent)))
     # Without a branch the run would end here, with no report.
     return sends or "assemble_candidates"
+
+
+def prompt_task(state: Mapping[str, Any], choice: Choice) -> PromptTask:
+    """What the branch of one chosen prompt needs of the state."""
+    return {"choice": choice, **_task(state, choice["agent"])}
+
+
+def config_task(state: Mapping[str, Any], agent: str) -> ConfigTask:
+    """What the branch of one agent's config needs of the state."""
+    return {"agent": agent, **_task(state, agent)}
+
+
+def _task(state: Mapping[str, Any], agent: str) -> BranchTask:
+    return BranchTask(
+        settings=state["settings"],
+        cycle=state["cycle"],
+        calls=state["calls"],
+        subject=state["subjects"][agent],
+        measures=state["measured"][agent],
+    )
 
 
 def after_validate_candidates(state: Judged) -> Literal["review", "report"]:
@@ -69,31 +82,44 @@ def after_validate_candidates(state: Judged) -> Literal["review", "report"]:
 
 def classify_failed(state: Evidenced, error: NodeError) -> Command[Literal["classify_by_rules"]]:
     """Let the rules choose."""
-    return _fall_back(error, Branch("classify_prompts"), "classify_by_rules", "classify_by_rules")
+    return _fall_back(error, Branch("classify_prompts"), "classify_by_rules", {})
 
 
 def update_failed(task: PromptTask, error: NodeError) -> Command[Literal["update_by_rules"]]:
     """Let the rules write this prompt's update; the other branches keep what they have."""
     choice = task["choice"]
     branch = Branch("generate_update", choice["agent"], choice["prompt"])
-    return _fall_back(error, branch, "update_by_rules", Send("update_by_rules", task))
+    return _fall_back(error, branch, "update_by_rules", {"prompts_left": [choice]})
 
 
 def config_failed(task: ConfigTask, error: NodeError) -> Command[Literal["configure_by_rules"]]:
     """Let the rules tune this agent's config."""
     branch = Branch("optimize_config", task["agent"])
-    return _fall_back(error, branch, "configure_by_rules", Send("configure_by_rules", task))
+    return _fall_back(error, branch, "configure_by_rules", {"configs_left": [task["agent"]]})
 
 
-def _fall_back(error: NodeError, branch: Branch, used: str, goto: str | Send) -> Command[Any]:
-    failure = error.error
-    if isinstance(failure, NoModelError):
+def _fall_back(error: NodeError, branch: Branch, used: str, left: Json) -> Command[Any]:
+    # No Send: a deferred node does not wait for one, and would join the branches too early.
+    kind, args = _kept(error.error)
+    if kind == NoModelError.__name__:
         # Nothing failed: the cycle said at its beginning that it runs on rules alone.
-        return Command(goto=goto)
-    told, attempts = f"tracetune itself failed ({type(failure).__name__})", 1
-    if isinstance(failure, CallError):
-        told, attempts = str(failure), failure.attempts
+        return Command(update=left, goto=used)
+    told, calls = f"tracetune itself failed ({kind})", list[ModelCall]()
+    if kind == CallError.__name__ and args:
+        failure = CallError(*args)
+        told, calls = str(failure), list(failure.calls)
     fallback = Fallback(
-        branch=str(branch), agent=branch.agent, error=told, attempts=attempts, used=used
+        branch=str(branch), agent=branch.agent, error=told, attempts=len(calls), used=used
     )
-    return Command(update={"fallbacks": [fallback]}, goto=goto)
+    return Command(update={"fallbacks": [fallback], "calls": calls, **left}, goto=used)
+
+
+def _kept(failure: object) -> tuple[str, tuple[Any, ...]]:
+    """The name and arguments of an error; where a cycle resumes, all that is left is its repr."""
+    if isinstance(failure, BaseException):
+        return type(failure).__name__, failure.args
+    name, _, args = str(failure).partition("(")
+    try:
+        return name, ast.literal_eval(f"({args.removesuffix(')').removesuffix(',')},)")
+    except (ValueError, SyntaxError):
+        return name, ()

@@ -6,7 +6,7 @@ Everything in it is JSON, so that any checkpointer keeps it and Studio shows it 
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from langgraph.channels import EphemeralValue
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,7 @@ from tracetune.stores.project import Parameter, PromptSpec
 __all__ = [
     "AgentResult",
     "Asked",
+    "BranchTask",
     "Branches",
     "Candidate",
     "Candidates",
@@ -34,6 +35,8 @@ __all__ = [
     "InlineAgent",
     "Judgeable",
     "Judged",
+    "Left",
+    "Leftover",
     "Measured",
     "Measures",
     "ModelCall",
@@ -45,6 +48,7 @@ __all__ = [
     "Reviewed",
     "Shippable",
     "Shipped",
+    "Spent",
     "Subject",
 ]
 
@@ -87,6 +91,9 @@ class CycleInput(BaseModel):
         default_factory=list,
         description="Their runs, as canonical traces or in any format that is read.",
     )
+    strict: bool = Field(
+        default=False, description="Stop at the first trace record that cannot be used."
+    )
 
 
 class Asked(TypedDict, total=False):
@@ -99,6 +106,7 @@ class Asked(TypedDict, total=False):
     agents: Annotated[list[str], EphemeralValue]
     inline: Annotated[Json, EphemeralValue]
     traces: Annotated[list[Json], EphemeralValue]
+    strict: Annotated[bool, EphemeralValue]
 
 
 class Subject(TypedDict):
@@ -111,6 +119,8 @@ class Subject(TypedDict):
     parameters: dict[str, Json]
     guidelines: list[Json]
     """Those of the head; what stands in the prompts is what counts."""
+    first_sizes: dict[str, int]
+    """Characters of each prompt, outside its section, as a person last wrote it."""
     refs: Json
     """What the head's reward was measured against; empty when nothing was yet."""
     base: str | None
@@ -122,6 +132,8 @@ class Subject(TypedDict):
     tools: list[str]
     traces: int
     set_aside: int
+    redacted: NotRequired[dict[str, int]]
+    """Kind of secret -> how many were taken out of the sources, which agents may share."""
     digest: str
     """Stands for the content of the traces."""
     learner: str
@@ -139,6 +151,8 @@ class Ingested(TypedDict):
     project_name: str
     settings: Json
     """The settings in force: what the run asked for, over the project's, over the defaults."""
+    cycle: str
+    """Stands for this cycle: its branches share one budget."""
     subjects: dict[str, Subject]
     """By agent, in the project's order."""
     notes: Annotated[list[str], operator.add]
@@ -155,9 +169,18 @@ class Measures(TypedDict):
     """What the rules hold against each prompt, highest first."""
     proposals: list[Json]
     """What the rules would do with each parameter that the runs can judge."""
+    habits: NotRequired[list[Json]]
+    """Each a `Habit`, strongest evidence first."""
+    demonstrations: NotRequired[list[str]]
+    """Records of runs that succeeded, best first; none where no prompt may show any."""
     runs: list[str]
-    """A few runs as fenced text, failures first."""
+    """A few runs as fenced text, in the order in which they are to be shown."""
+    coverage: NotRequired[Json]
+    """What those stand for: `failures` of the agent in all runs, those `sampled`, `clusters` of
+    these, and for each of `runs` how many failures it shows, and the number of its cluster."""
     feedback: list[str]
+    why_no_patterns: NotRequired[str]
+    """One sentence where there are none."""
 
 
 class Measured(TypedDict):
@@ -166,8 +189,29 @@ class Measured(TypedDict):
     measured: dict[str, Measures]
 
 
+class ModelCall(TypedDict):
+    """One call of the model, answered or not."""
+
+    branch: str
+    agent: str
+    """The agent it was made for; empty for one made for all."""
+    model: str
+    tokens_in: int | None
+    tokens_out: int | None
+    """None where nobody said how many; 0 where the server ended the call with an error."""
+    seconds: float
+    usd: float | None
+    """What it cost; None where the model's price or the number of tokens is not known."""
+    attempt: int
+    """1 for the first call of a question, more for its retries."""
+    error: str
+    """Why it gave nothing usable; empty where it did."""
+
+
 class Evidenced(Ingested, Measured):
     """What the classifiers read."""
+
+    calls: Annotated[list[ModelCall], operator.add]
 
 
 class Choice(TypedDict):
@@ -182,32 +226,59 @@ class Classified(TypedDict):
     """Written by `classify_prompts` or `classify_by_rules`."""
 
     chosen: list[Choice]
+    shown: NotRequired[dict[str, str]]
+    """Agent -> how much of what failed the model was shown; without an entry, none was asked."""
 
 
-class PromptTask(TypedDict):
+class Fallback(TypedDict):
+    """One branch in which asking the model gave nothing usable."""
+
+    branch: str
+    agent: str
+    """The agent it worked for; empty for a branch that works for all."""
+    error: str
+    """What failed last, without anything the model or the provider said."""
+    attempts: int
+    """Calls the branch made; 0 where the budget allowed none."""
+    used: str
+    """The node that took over."""
+
+
+class BranchTask(TypedDict):
+    """What every branch is sent."""
+
+    settings: Json
+    cycle: str
+    calls: list[ModelCall]
+    """Those made before this branch began."""
+    subject: Subject
+    measures: Measures
+
+
+class PromptTask(BranchTask):
     """What one `generate_update` branch is sent."""
 
     choice: Choice
-    settings: Json
-    subject: Subject
-    measures: Measures
 
 
-class ConfigTask(TypedDict):
+class ConfigTask(BranchTask):
     """What one `optimize_config` branch is sent."""
 
     agent: str
-    settings: Json
-    subject: Subject
-    measures: Measures
 
 
 class PromptDraft(TypedDict):
-    """The guidelines that one branch wants a prompt to hold."""
+    """What one branch wants a prompt to hold."""
 
     agent: str
     prompt: str
     origin: Literal["llm", "rules"]
+    text: NotRequired[str]
+    """The whole prompt but for its section, rewritten; without it, that stays as it is."""
+    style: NotRequired[str]
+    """How a model was asked for it."""
+    coverage: NotRequired[str]
+    """How much of what failed the model was shown."""
     guidelines: list[Json]
     """All of them, in order; each {id, prompt, text, evidence, origin}."""
     why: list[str]
@@ -227,31 +298,6 @@ class ConfigDraft(TypedDict):
     """What was proposed and not taken, with the reason."""
 
 
-class Fallback(TypedDict):
-    """One branch whose LLM call failed."""
-
-    branch: str
-    agent: str
-    """The agent it worked for; empty for a branch that works for all."""
-    error: str
-    """What failed, without anything the model or the provider said."""
-    attempts: int
-    used: str
-    """The node that took over."""
-
-
-class ModelCall(TypedDict):
-    """One call of the model that answered."""
-
-    branch: str
-    agent: str
-    """As in `Fallback`."""
-    model: str
-    tokens_in: int | None
-    tokens_out: int | None
-    seconds: float
-
-
 class Branches(TypedDict):
     """Written by the branches side by side, in any order; emptied by `ingest_traces`."""
 
@@ -259,6 +305,14 @@ class Branches(TypedDict):
     config_drafts: Annotated[list[ConfigDraft], operator.add]
     fallbacks: Annotated[list[Fallback], operator.add]
     calls: Annotated[list[ModelCall], operator.add]
+
+
+class Left(TypedDict):
+    """What is left to the rules, written where a branch fails; emptied by `ingest_traces`."""
+
+    prompts_left: Annotated[list[Choice], operator.add]
+    configs_left: Annotated[list[str], operator.add]
+    """Agents whose config it is."""
 
 
 class Candidate(TypedDict):
@@ -286,8 +340,14 @@ class Judged(TypedDict):
     """Agent -> the verdict, with `survives` and the violations found."""
 
 
-class Candidates(Ingested, Branches):
+class Candidates(Ingested, Measured, Branches):
     """What `assemble_candidates` reads."""
+
+
+class Leftover(Ingested, Measured, Left):
+    """What the rules read that take over from the branches."""
+
+    calls: Annotated[list[ModelCall], operator.add]
 
 
 class Judgeable(Ingested, Measured, Proposed):
@@ -338,6 +398,12 @@ class Change(BaseModel):
     after: Any
     why: list[str]
     origin: Literal["llm", "rules"]
+    style: str = ""
+    """How a model was asked for a prompt's text."""
+    characters: int = 0
+    """What a diff takes out of a prompt and puts in, together."""
+    share: float = 0.0
+    """Of the characters of both texts, in [0, 1]."""
 
 
 class AgentResult(BaseModel):
@@ -358,9 +424,15 @@ class AgentResult(BaseModel):
     traces: int
     set_aside: int
     """Records that could not be read."""
+    redacted: dict[str, int] = {}
+    """Kind of secret -> how many were taken out of its sources, which agents may share."""
     metrics: Json | None = None
     patterns: list[Json] = []
     """The strongest, strongest first."""
+    why_no_patterns: str = ""
+    """One sentence where there are none."""
+    coverage: str = ""
+    """How much of what failed a model was shown, at most; empty where none was asked."""
     changes: list[Change] = []
     dropped: list[str] = []
     verdict: Json | None = None
@@ -373,6 +445,26 @@ class AgentResult(BaseModel):
     """Other places that hold it now, or why they do not, one line each."""
 
 
+class Spent(BaseModel):
+    """What the model's calls of a cycle took together, also those that failed."""
+
+    calls: int = 0
+    failed_calls: int = 0
+    """Calls that gave nothing usable."""
+    retries: int = 0
+    """Calls that asked a question again."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    unmetered_calls: int = 0
+    """Calls of whose tokens nobody said anything: with any, tokens and USD are lower bounds."""
+    usd: float | None = 0.0
+    """None where a model that took tokens has no known price."""
+    unpriced_models: list[str] = []
+    """Those models, sorted."""
+    seconds: float = 0.0
+    """The calls' seconds added up; branches call side by side."""
+
+
 class CycleReport(BaseModel):
     """What a cycle found, changed and kept."""
 
@@ -383,13 +475,15 @@ class CycleReport(BaseModel):
     notes: list[str]
     fallbacks: list[Fallback]
     calls: list[ModelCall]
+    spent: Spent = Spent()
 
 
 class CycleState(
-    Asked, Ingested, Measured, Classified, Branches, Proposed, Judged, Reviewed, Shipped
+    Asked, Ingested, Measured, Classified, Branches, Left, Proposed, Judged, Reviewed, Shipped
 ):
     """All that flows through the graph, in the order it is written."""
 
     status: str
     summary: str
     results: list[Json]
+    spent: Json

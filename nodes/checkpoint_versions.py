@@ -85,7 +85,7 @@ async def _commit(memory: AgentMemory, agent: str, state: Shippable, lesson: Jso
         evidence=lesson,
         metrics=state["measured"][agent]["metrics"],
         verdict={k: v for k, v in state["verdicts"][agent].items() if k != "survives"},
-        model=calls[0]["model"] if calls else None,
+        model=next((call["model"] for call in calls if not call["error"]), None),
         calls=len(calls),
         tokens=sum((c["tokens_in"] or 0) + (c["tokens_out"] or 0) for c in calls),
         promote=approved,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tracetune.graph.state import ConfigDraft, ConfigTask
+from tracetune.nodes.evidence import RunRows
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.workplace import progress
 from tracetune.stores.project import Parameter
@@ -40,7 +42,7 @@ class ConfigProposal:
 
 
 def tune_config(
-    traces: Sequence[Trace],
+    traces: Collection[Trace] | RunRows,
     config: Mapping[str, Any],
     parameters: Mapping[str, Parameter],
     reward: RewardSpec,
@@ -50,9 +52,12 @@ def tune_config(
 
     Only a step limit can be judged from passive traces, and only downwards: a recorded run shows
     what it would have been with fewer steps, never what it would have done with more.
+
+    Args:
+        traces: All runs, which are gone through several times; their steps are not needed.
     """
     return [
-        _tune_limit(name, config[name], parameter, [t for t in traces if t.turns], reward, refs)
+        _tune_limit(name, config[name], parameter, traces, reward, refs)
         for name, parameter in tunable(config, parameters).items()
         if parameter.step_limit
     ]
@@ -62,7 +67,7 @@ def _tune_limit(
     name: str,
     before: Any,
     parameter: Parameter,
-    traces: Sequence[Trace],
+    traces: Iterable[Trace],
     reward: RewardSpec,
     refs: RewardRefs | None,
 ) -> ConfigProposal:
@@ -71,24 +76,26 @@ def _tune_limit(
 
     if isinstance(before, bool) or not isinstance(before, int):
         return stay(f"{name}: a step limit must be a whole number to be tuned, but is {before!r}.")
-    won = [t.turns or 0 for t in traces if t.success]
-    if len(won) < FEWEST_SUCCESSES:
+    ends = Counter((t.turns, t.success) for t in traces if t.turns)
+    won = {turns: runs for (turns, success), runs in ends.items() if success}
+    if (successes := sum(won.values())) < FEWEST_SUCCESSES:
         return stay(
-            f"{name}: {len(won)} successful runs with a known length, but lowering a limit takes "
+            f"{name}: {successes} successful runs with a known length, but lowering a limit takes "
             f"{FEWEST_SUCCESSES}."
         )
     floor = int(parameter.min) if parameter.min is not None else 1
     after = max(math.ceil(max(won) * HEADROOM / 5) * 5, floor)
-    cut = [t for t in traces if (t.turns or 0) > after]
+    cut = {end: runs for end, runs in ends.items() if end[0] > after}
     if after >= before or not cut:
         return stay(f"{name}: no run that failed was longer than a limit of {after} would allow.")
-    if unknown := sum(t.success is None for t in cut):
+    if unknown := sum(runs for (_, success), runs in cut.items() if success is None):
         return stay(f"{name}: {unknown} runs longer than {after} may have succeeded: nobody knows.")
     if reason := parameter.violation(after, before):
         return stay(f"{name}: {after} would fit the runs, but {reason}.")
     effect, interval = _effect(traces, after, reward, refs or RewardRefs())
     why = (
-        f"All {len(won)} successful runs took at most {max(won)} steps; {len(cut)} runs went past "
+        f"All {successes} successful runs took at most {max(won)} steps; {sum(cut.values())} runs "
+        f"went past "
         f"{after} and every one failed."
     )
     return ConfigProposal(name, before, after, effect, interval, True, why)
@@ -113,10 +120,12 @@ def replay_with_limit(trace: Trace, limit: int) -> Trace:
 
 
 def _effect(
-    traces: Sequence[Trace], limit: int, reward: RewardSpec, refs: RewardRefs
+    traces: Iterable[Trace], limit: int, reward: RewardSpec, refs: RewardRefs
 ) -> tuple[float | None, tuple[float, float] | None]:
     gains = []
     for trace in traces:
+        if not trace.turns:
+            continue
         old = reward.reward(trace, refs)
         new = reward.reward(replay_with_limit(trace, limit), refs)
         if old is not None and new is not None:

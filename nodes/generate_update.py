@@ -1,143 +1,78 @@
-"""generate_update: one call of the model per chosen prompt, for guidelines that would help."""
+"""generate_update: the model writes the update of one chosen prompt, in the style that suits it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from typing import Any, Literal, cast
 
-from pydantic import BaseModel, Field
-
-from tracetune.graph.state import PromptDraft, PromptTask, Subject
-from tracetune.nodes.guards import check_prompt, check_sentence, check_text
-from tracetune.nodes.guidelines import MAX_GUIDELINE, guideline, read_section, with_section
-from tracetune.nodes.models import Branch, ask, unusable
-from tracetune.nodes.showing import shorten, show_metrics, show_patterns
+from tracetune.graph.state import PromptTask
+from tracetune.nodes.briefing import shown_evidence, text_room
+from tracetune.nodes.calls import Branch
+from tracetune.nodes.feedback_match import match_feedback
+from tracetune.nodes.guideline_edits import by_guidelines
+from tracetune.nodes.guidelines import outside
+from tracetune.nodes.langmem_styles import by_langmem
+from tracetune.nodes.rewriting import LONGEST, by_rewriting, fits
+from tracetune.nodes.subjects import updatable
 from tracetune.nodes.workplace import Workplace, progress
-from tracetune.prompts.loader import fence, render
 
-__all__ = ["Edits", "NewGuideline", "generate_update", "take_edits"]
+__all__ = ["Style", "generate_update", "style_of"]
 
-Json = dict[str, Any]
+Style = Literal["rewrite", "guidelines", "prompt_memory", "metaprompt", "gradient"]
 
-MOST_NEW = 5
-PROMPT_SHOWN = 12_000
-
-
-class NewGuideline(BaseModel):
-    """One guideline to add."""
-
-    text: str = Field(description="One plain imperative sentence.")
-    why: str = Field(description="One sentence that names the evidence.")
-    patterns: list[int] = Field(
-        default_factory=list, description="Numbers of the patterns behind it."
-    )
+_WORD = r"[^\W\d_]+[,.;:!?]*"
+_SAYS_SOMETHING = re.compile(rf"{_WORD}\s+{_WORD}\s+{_WORD}|[\u3040-\u30ff\u4e00-\u9fff]{{5}}")
+"""Three words in a row, or as much in Chinese or Japanese: less, or keys and values, is a grade."""
 
 
-class Edits(BaseModel):
-    """What to add to and retire from a prompt's guidelines; nothing where nothing is supported."""
-
-    add: list[NewGuideline] = Field(default_factory=list)
-    retire: list[str] = Field(default_factory=list, description="Ids of guidelines to take out.")
-
-
-async def generate_update(task: PromptTask, place: Workplace) -> Json:
-    """Ask the model for guidelines; keep those that break no rule."""
-    choice, subject, settings = task["choice"], task["subject"], task["settings"]
-    model = await place.model(settings["model"])
-    branch = Branch("generate_update", choice["agent"], choice["prompt"])
-    progress("generate_update", f"{choice['agent']}/{choice['prompt']}, by the model")
-    answer, call = await ask(
-        model, Edits, _prompt(task), branch=branch, timeout_s=settings["call_timeout_s"]
-    )
-    draft = take_edits(
-        answer, choice["agent"], choice["prompt"], subject, task["measures"]["patterns"]
-    )
-    if answer.add and draft["dropped"] and not draft["why"]:
-        raise unusable(f"every proposed guideline broke a rule ({len(answer.add)} proposed)")
-    return {"prompt_drafts": [draft], "calls": [call]}
+async def generate_update(task: PromptTask, place: Workplace) -> dict[str, Any]:
+    """Ask the model for the prompt's update; what breaks a rule twice is left to the rules."""
+    choice, name = task["choice"], task["choice"]["prompt"]
+    model = await place.model(task["settings"]["model"])
+    branch = Branch("generate_update", choice["agent"], name)
+    style, note = style_of(task)
+    progress("generate_update", f"{choice['agent']}/{name}, by the model: {style}")
+    if style == "guidelines":
+        draft = await by_guidelines(model, task, branch)
+    elif style == "rewrite":
+        draft = await by_rewriting(model, task, branch)
+    else:
+        draft = await by_langmem(model, task, branch, style)
+    if note:
+        draft["dropped"] = [*draft["dropped"], note]
+    draft["coverage"] = shown_evidence(task, outside(task["subject"]["prompts"][name])).coverage
+    return {"prompt_drafts": [draft]}
 
 
-def _prompt(task: PromptTask) -> str:
-    choice, subject = task["choice"], task["subject"]
-    name = choice["prompt"]
-    spec = subject["prompt_specs"].get(name, {})
-    text = subject["prompts"][name]
-    known = current_guidelines(subject, name)
-    measures = task["measures"]
-    told = [show_metrics(measures["metrics"]), show_patterns(measures["patterns"])]
-    told += [f"feedback: {text}" for text in measures["feedback"]]
-    return render(
-        "generate_update",
-        agent=choice["agent"],
-        name=name,
-        why=fence("data", choice["why"]),
-        instructions=spec.get("update_instructions") or "as seems best",
-        prompt=fence("text", shorten(text, PROMPT_SHOWN)),
-        guidelines=fence("data", "\n".join(f"{g['id']}: {g['text']}" for g in known) or "none yet"),
-        evidence=fence("data", "\n".join(told)),
-        runs="\n".join(measures["runs"]),
-        most=str(MOST_NEW),
-        tools=fence(
-            "data", ", ".join(f"`{tool}`" for tool in subject["tools"]) or "none were seen"
-        ),
-    )
+def style_of(task: PromptTask) -> tuple[Style, str]:
+    """How the update is to be written, and a note where that is not how it was asked for.
+
+    The prompt's own style goes before the settings'. With `auto`, the text is rewritten where
+    feedback says what is to change in it, and gets guidelines where only the runs do. A text too
+    long to be written anew gets guidelines in any case.
+    """
+    name, settings = task["choice"]["prompt"], task["settings"]
+    own = task["subject"]["prompt_specs"].get(name, {}).get("style", "auto")
+    asked = own if own != "auto" else settings["style"]
+    style = asked if asked != "auto" else ("rewrite" if _told(task) else "guidelines")
+    text = task["subject"]["prompts"][name]
+    if style != "guidelines" and not fits(text, settings):
+        most = min(LONGEST, 3 * text_room(settings))
+        note = f"{name}: {style}, as {len(text):,} characters are too many (at most {most:,})"
+        return "guidelines", f"{note}; guidelines were asked for instead"
+    return cast(Style, style), ""
 
 
-def current_guidelines(subject: Subject, prompt: str) -> list[Json]:
-    """The guidelines in the prompt's section as it is, with what the head knows of each."""
-    known = {g["id"]: g for g in subject["guidelines"] if g["prompt"] == prompt}
-    fresh = [
-        guideline(prompt, text, "human", {}) for text in read_section(subject["prompts"][prompt])
+def _told(task: PromptTask) -> bool:
+    """Whether a text of feedback is about this prompt more than any other, or about none."""
+    subject, name = task["subject"], task["choice"]["prompt"]
+    texts = [t for t in task["measures"]["feedback"] if _SAYS_SOMETHING.search(t)]
+    names = updatable(subject)
+    if not texts or name not in names:
+        return False
+    specs = subject["prompt_specs"]
+    documents = [
+        f"{n}\n{specs.get(n, {}).get('when_to_update', '')}\n{subject['prompts'][n]}" for n in names
     ]
-    return [known.get(g["id"], g) for g in fresh]
-
-
-def take_edits(
-    edits: Edits, agent: str, prompt: str, subject: Subject, patterns: Sequence[Json]
-) -> PromptDraft:
-    """The draft that the edits make: guidelines that break a rule are dropped with the reason."""
-    before = subject["prompts"][prompt]
-    spec = subject["prompt_specs"].get(prompt, {})
-    kept = current_guidelines(subject, prompt)
-    retired = [g for g in kept if g["id"] in set(edits.retire)]
-    kept = [g for g in kept if g not in retired]
-    why = [f"Retired: {g['text']}" for g in retired]
-    dropped: list[str] = []
-    for new in edits.add[:MOST_NEW]:
-        shown = [patterns[n - 1] for n in new.patterns if 1 <= n <= len(patterns)]
-        line = guideline(prompt, new.text, "llm", {"patterns": [evidence_row(p) for p in shown]})
-        if line["id"] in {g["id"] for g in kept}:
-            continue
-        violations = check_sentence(line["text"], MAX_GUIDELINE) or check_prompt(
-            before,
-            with_section(before, [g["text"] for g in [*kept, line]]),
-            template_format=spec.get("template_format", "auto"),
-            tools=subject["tools"],
-        )
-        if violations:
-            dropped.append(
-                f"{prompt}: a guideline with {violations[0].text} ({violations[0].rule})"
-            )
-            continue
-        kept.append(line)
-        why.append(said(new.why))
-    return PromptDraft(
-        agent=agent,
-        prompt=prompt,
-        origin="llm",
-        guidelines=kept,
-        why=why,
-        dropped=dropped,
-    )
-
-
-def said(why: str) -> str:
-    """A reason the model gave, on one line; not the words themselves where they break a rule."""
-    line = shorten(" ".join(why.split()), MAX_GUIDELINE)
-    return "The model's reason was not kept." if check_text(line) else line
-
-
-def evidence_row(pattern: Mapping[str, Any]) -> Json:
-    """What a guideline keeps of a pattern it rests on."""
-    fields = ("id", "text", "support", "success_with", "success_without", "interval", "q_value")
-    return {name: pattern[name] for name in fields} | {"traces": list(pattern["failing_ids"])}
+    at = names.index(name)
+    return any(row[at] == max(row) for row in match_feedback(texts, documents))

@@ -3,44 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tracetune.nodes.guidelines import budget, is_clear
-
-__all__ = ["TemplateFormat", "Violation", "check_prompt", "check_sentence", "check_text"]
-
-TemplateFormat = Literal["auto", "none", "f-string", "mustache", "jinja2"]
-
-_LINK = re.compile(r"\b(?:https?|ftp)://[^\s<>\"')\]]+|\bwww\.[^\s<>\"')\]]+", re.IGNORECASE)
-_FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
-_NAMED = re.compile(r"`([A-Za-z_][\w.-]*)`")
-_SECRET = re.compile(
-    r"\b(?:sk-[\w-]{16,}|AIza[\w-]{30,}|gh[pousr]_\w{20,}|xox[abpr]-[\w-]{10,}|AKIA[A-Z0-9]{16})\b"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+from tracetune.nodes import foreign
+from tracetune.nodes.guidelines import (
+    budget_of,
+    holds_tags,
+    is_clear,
+    outside,
+    without_examples,
 )
+from tracetune.nodes.template_fields import TemplateFormat, template_violations
+from tracetune.nodes.untouched import too_much_changed
+from tracetune.traces.redaction import Redactor
+
+__all__ = ["Rule", "TemplateFormat", "Violation", "check_prompt", "check_sentence", "check_text"]
+
+Rule = Literal[
+    "braces",
+    "budget",
+    "characters",
+    "copy",
+    "empty",
+    "length",
+    "link",
+    "optimizer",
+    "secret",
+    "section",
+    "template",
+    "tool",
+    "unrelated",
+    "variables",
+]
+
+UNREAD = 10_000
+"""Characters beyond twice the old text after which one that is too long is not read further."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One rule that a proposed text breaks."""
 
-    rule: Literal[
-        "empty",
-        "budget",
-        "variables",
-        "template",
-        "section",
-        "link",
-        "secret",
-        "tool",
-        "braces",
-        "length",
-        "characters",
-    ]
+    rule: Rule
     text: str
-    """What was found and what was expected."""
+    """What was found and what was expected; never a credential, nor a copied passage."""
 
 
 def check_prompt(
@@ -49,89 +57,96 @@ def check_prompt(
     *,
     template_format: TemplateFormat,
     tools: Collection[str] | None = None,
+    quotes: Sequence[str] = (),
+    named: Sequence[str] = (),
+    first_size: int | None = None,
 ) -> list[Violation]:
     """Return every rule that `after` breaks as a successor of `before`; empty when it may be used.
 
     Args:
         template_format: How the agent fills the prompt in. `none`: it is never formatted, so a new
             `{x}` would reach the model. `auto`: unknown, so every `{name}` must stay.
-        tools: Names that may newly stand in backticks; None checks no names.
+        tools: Names that may newly stand as tools; None checks no names.
+        quotes: Texts of traces that whoever proposed it was shown: no long copy of one may come in.
+        named: What the evidence speaks of, such as feedback and patterns: sentences of `before`
+            about that may change; of the others, few.
+        first_size: Characters of the prompt as a person last wrote it, which its budget follows;
+            None: of `before`.
     """
-    found: list[Violation] = []
-    if not after.strip():
+    if not after.strip() or (not outside(after).strip() and outside(before).strip()):
         return [Violation("empty", "the new prompt is empty")]
-    if len(after) > (most := budget(before)) and len(after) > len(before):
-        found.append(
-            Violation("budget", f"{len(after)} characters, but at most {most} are allowed")
-        )
+    found = _check_size(before, after, first_size)
+    if found and len(after) > 2 * len(before) + UNREAD:
+        return found  # whatever else is in it, nobody has to read it
     if not is_clear(before):
         found.append(Violation("section", "the tags of the managed section stand there unpaired"))
-    found += _check_variables(before, after, template_format)
-    for link in sorted(set(_LINK.findall(after)) - set(_LINK.findall(before))):
-        found.append(Violation("link", f"a new link, {link[:60]!r}"))
-    if _SECRET.search(after) and not _SECRET.search(before):
-        found.append(Violation("secret", "something that looks like a credential"))
+    elif not is_clear(after):
+        found.append(Violation("section", "the new text unpairs the tags of the managed section"))
+    found += [Violation(*told) for told in template_violations(before, after, template_format)]
+    if (told := too_much_changed(outside(before), outside(after), named)) is not None:
+        found.append(Violation("unrelated", told))
+    found += _brought_in(before, after)
+    # Examples are copied from runs by design, and chosen by code.
+    bare = without_examples(after)
     if tools is not None:
-        known = {*tools, *_NAMED.findall(before)}
-        for name in sorted(
-            {n for n in _NAMED.findall(after) if n not in known and n not in before}
-        ):
-            found.append(Violation("tool", f"`{name}`, which is no tool of this agent"))
+        found += _check_names(before, bare, tools, quotes)
+    if quotes and foreign.copies(bare, before, quotes):
+        found.append(Violation("copy", "a long passage that is copied from a run or from feedback"))
     return found
 
 
-def _check_variables(before: str, after: str, form: TemplateFormat) -> list[Violation]:
-    try:
-        old, new = _variables(before, form), _variables(after, form)
-    except ValueError:
-        try:
-            _variables(before, form)
-        except ValueError:
-            # The owner's own text does not parse in that syntax: hold on to its fields at least.
-            return _check_variables(before, after, "auto")
-        return [Violation("template", f"the new prompt is no valid {form} template")]
-    found = []
-    if lost := sorted(old - new):
-        found.append(Violation("variables", f"lost {', '.join(lost)}"))
-    if invented := sorted(new - old):
-        found.append(Violation("variables", f"invented {', '.join(invented)}"))
-    return found
+def _check_size(before: str, after: str, first_size: int | None) -> list[Violation]:
+    most = budget_of(len(outside(before)) if first_size is None else first_size)
+    if len(after) <= most or len(after) <= len(before):
+        return []
+    return [Violation("budget", f"{len(after)} characters, but at most {most} are allowed")]
 
 
-def _variables(text: str, form: TemplateFormat) -> set[str]:
-    if form in ("auto", "none"):
-        return set(_FIELD.findall(text))
-    from langchain_core.prompts.string import get_template_variables
-
-    try:
-        return set(get_template_variables(text, form))
-    except ImportError:
-        raise  # a guard that cannot look must not say that nothing is wrong
-    except Exception as error:  # each syntax has its own errors
-        raise ValueError(str(error)) from error
+def _check_names(
+    before: str, after: str, tools: Collection[str], quotes: Sequence[str]
+) -> Iterable[Violation]:
+    known = {*tools, *re.findall(r"[\w.-]+", before), *foreign.names(before)}
+    named = foreign.names(Redactor().text(after), known=foreign.words_of(quotes))
+    for name in sorted(named - known):
+        if not holds_tags(name):
+            yield Violation("tool", f"`{name[:60]}`, which is no tool of this agent")
 
 
 def check_text(text: str) -> list[Violation]:
     """Return every rule that a short text breaks wherever it comes to stand."""
-    found: list[Violation] = []
-    if link := _LINK.search(text):
-        found.append(Violation("link", f"a link, {link.group()[:60]!r}"))
-    if _SECRET.search(text):
-        found.append(Violation("secret", "something that looks like a credential"))
-    if not text.isprintable():
+    found = _brought_in("", text)
+    if not text.isprintable() and not any(v.rule == "characters" for v in found):
         found.append(Violation("characters", "a character that does not print"))
+    return found
+
+
+def _brought_in(before: str, after: str) -> list[Violation]:
+    # What is found here is told to the model and to the report: a key in it must not be.
+    old, new = Redactor().text(before), Redactor().text(after)
+    found = [
+        Violation("link", f"a link, {link[:60]!r}")
+        for link in sorted(foreign.links(new) - foreign.links(old))
+    ]
+    if foreign.secrets(after) - foreign.secrets(before):
+        found.append(Violation("secret", "something that looks like a credential"))
+    if characters := sorted(foreign.hidden(after) - foreign.hidden(before)):
+        shown = ", ".join(characters[:5])
+        found.append(Violation("characters", f"characters that do not show or mislead ({shown})"))
+    if foreign.orders(after) - foreign.orders(before):
+        found.append(Violation("optimizer", "words that address whoever rewrites the prompt"))
     return found
 
 
 def check_sentence(text: str, most: int) -> list[Violation]:
     """Return every rule that one guideline breaks on its own, whatever prompt it goes into."""
+    if len(text) > most:
+        told = f"{len(text)} characters, but at most {most} are allowed"
+        return [Violation("length", told)]
     found = check_text(text)
     if not text.strip():
         found.append(Violation("empty", "an empty guideline"))
-    if len(text) > most:
-        found.append(Violation("length", f"{len(text)} characters, but at most {most} are allowed"))
     if "{" in text or "}" in text:
         found.append(Violation("braces", "a brace, which a template would take for a variable"))
-    if "learned_guidelines" in text:
+    if holds_tags(text):
         found.append(Violation("section", "a tag of the managed section"))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from langgraph.runtime import get_runtime
@@ -12,13 +13,13 @@ from tracetune.errors import InputError, NoModelError
 from tracetune.graph.context import Settings
 from tracetune.graph.state import CycleInput, Subject
 from tracetune.nodes.evidence import Evidence, gather
+from tracetune.nodes.guarded import sizes_by_hand
 from tracetune.nodes.models import RULES_ONLY, name_of
-from tracetune.nodes.subjects import Source, in_force, same_lesson, tools_of
+from tracetune.nodes.subjects import Source, in_force, same_lesson
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.mirror import mirror
 from tracetune.stores.project import Project
-from tracetune.traces.tables import digest_of
 
 __all__ = ["ingest_traces"]
 
@@ -34,9 +35,11 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
     """
     project = None if request.inline else await place.project(request.project)
     settings = _settings(place.settings(), project)
+    cycle = await place.begin(settings)
     memory = await _memory(request, project, place)
     learner, notes = await _learner(settings.model, place)
     evidence = await asyncio.to_thread(gather, request, project)
+    notes += _redaction_notes(evidence)
     sources = {agent: await Source.of(agent, request, project) for agent in evidence}
     if place.forgets:
         notes.append("No store was given: what is released is forgotten when the process ends.")
@@ -44,12 +47,13 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
     for agent, found in evidence.items():
         subjects[agent], told = await _subject(found, sources[agent], memory, settings, learner)
         notes += told
-        progress("ingest_traces", f"{agent}: {len(found.traces)} traces")
-    place.shelf.put({name: subject["digest"] for name, subject in subjects.items()}, evidence)
+        progress("ingest_traces", f"{agent}: {found.n} traces")
+    place.shelf.put(cycle, evidence)
     return {
         "request": request.model_dump(),
         "project_name": memory.project,
         "settings": settings.model_dump(),
+        "cycle": cycle,
         "subjects": subjects,
         **_nothing_yet(),
         "notes": Overwrite(notes),
@@ -61,9 +65,12 @@ def _nothing_yet() -> Json:
     return {
         **{
             field: Overwrite([])
-            for field in ("prompt_drafts", "config_drafts", "fallbacks", "calls")
+            for field in (
+                *("prompt_drafts", "config_drafts", "fallbacks", "calls"),
+                *("prompts_left", "configs_left"),
+            )
         },
-        **{field: {} for field in ("measured", "candidates", "verdicts", "releases")},
+        **{field: {} for field in ("measured", "shown", "candidates", "verdicts", "releases")},
         "chosen": [],
         "approved": [],
         "comment": "",
@@ -83,6 +90,7 @@ def _settings(given: Settings, project: Project | None) -> Settings:
         "latency_weight": reward.latency_weight,
         "attempts_weight": reward.attempts_weight,
         "reward_cap": reward.cap,
+        **project.limits,
     }
     if project.model:
         declared["model"] = project.model
@@ -117,9 +125,9 @@ async def _subject(
 ) -> tuple[Subject, list[str]]:
     own = memory.agent(found.agent)
     releases = await own.areleases()
-    digest = await asyncio.to_thread(digest_of, found.traces)
     notes = _set_aside_notes(found)
     bundle, base, guidelines, refs, skip = source.bundle, None, [], {}, ""
+    sizes: dict[str, int] = {}
     detail = _too_few(found, settings)
     if detail:
         skip = "not enough traces"
@@ -133,9 +141,10 @@ async def _subject(
         bundle, base = head.bundle, head.id
         guidelines = [line.to_dict() for line in head.guidelines]
         refs = dict(head.metrics.get("refs") or {})
-        if not settings.relearn and (old := same_lesson(releases, digest, learner)):
+        sizes = sizes_by_hand([head, *releases])
+        if not settings.relearn and (old := same_lesson(releases, found.digest, learner)):
             skip = "nothing new"
-            detail = f"Release {old} was already made from these {len(found.traces)} traces."
+            detail = f"Release {old} was already made from these {found.n} traces."
     subject = Subject(
         agent=found.agent,
         prompts=dict(bundle.prompts),
@@ -143,14 +152,16 @@ async def _subject(
         prompt_specs={name: spec.model_dump() for name, spec in source.prompt_specs.items()},
         parameters={name: part.model_dump() for name, part in source.parameters.items()},
         guidelines=guidelines,
+        first_sizes=sizes,
         refs=refs,
         base=base,
         in_files=source.spec is not None,
         source_hash=source.bundle.content_hash,
-        tools=tools_of(found),
-        traces=len(found.traces),
+        tools=await asyncio.to_thread(found.tools),
+        traces=found.n,
         set_aside=len(found.set_aside),
-        digest=digest,
+        redacted=dict(found.tables.redacted),
+        digest=found.digest,
         learner=learner,
         skip=skip,
         detail=detail,
@@ -159,18 +170,34 @@ async def _subject(
 
 
 def _too_few(found: Evidence, settings: Settings) -> str:
-    if len(found.traces) >= settings.min_traces:
+    if found.n >= settings.min_traces:
         return ""
-    detail = f"{len(found.traces)} traces, but min_traces is {settings.min_traces}."
-    if found.others and not found.traces:
+    detail = f"{found.n} traces, but min_traces is {settings.min_traces}."
+    if found.others and not found.n:
         detail += f" The sources hold runs of {', '.join(sorted(found.others)[:5])}."
     return detail
+
+
+def _redaction_notes(evidence: Mapping[str, Evidence]) -> list[str]:
+    """What was taken out of the traces, by kind: one note for each set of sources."""
+    notes = {id(found.tables): _redacted(found.tables.redacted) for found in evidence.values()}
+    return [note for note in notes.values() if note]
+
+
+def _redacted(counts: Mapping[str, int]) -> str:
+    if not counts:
+        return ""
+    kinds = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    told = ", ".join(f"{kind} {count:,}" for kind, count in kinds)
+    total = sum(counts.values())
+    secrets = "1 secret was" if total == 1 else f"{total:,} secrets were"
+    return f"{secrets} redacted in the traces: {told}."
 
 
 def _set_aside_notes(found: Evidence) -> list[str]:
     if not found.set_aside:
         return []
     first, count = found.set_aside[0], len(found.set_aside)
-    where = f"{first.source} {first.position}: " if first.source else ""
+    where = f"{first.source} {first.position}: " if first.position else ""
     records = "1 record was" if count == 1 else f"{count} records were"
     return [f"{found.agent}: {records} set aside; the first: {where}{first.reason}"]

@@ -8,16 +8,20 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from tracetune.graph.context import PROMPT_TOKENS
 from tracetune.graph.state import ConfigDraft, ConfigTask
-from tracetune.nodes.generate_update import said
+from tracetune.nodes.calls import Branch, ask
 from tracetune.nodes.guards import check_text
-from tracetune.nodes.models import Branch, ask, unusable
-from tracetune.nodes.showing import show_metrics, show_patterns
+from tracetune.nodes.repairing import said
+from tracetune.nodes.shortening import tokens_of
+from tracetune.nodes.showing import fit, show_metrics, show_patterns
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.prompts.loader import fence, render
 from tracetune.stores.project import Parameter
 
 FACTOR = 4
+RESERVED, EVIDENCE_TOKENS = 700, 500
+"""Tokens kept for our own words and the schema of the answer, and for the evidence."""
 _WEIGHTS = ("success_weight", "latency_weight", "attempts_weight")
 
 __all__ = ["ConfigChange", "ConfigChanges", "check_changes", "optimize_config", "tunable"]
@@ -40,30 +44,27 @@ class ConfigChanges(BaseModel):
 async def optimize_config(task: ConfigTask, place: Workplace) -> dict[str, Any]:
     """Ask the model which config values to change; keep what the parameters allow."""
     subject, settings = task["subject"], task["settings"]
-    config, measures = subject["config"], task["measures"]
-    told = [f"what the runs identify: {proposal['why']}" for proposal in measures["proposals"]]
+    config = subject["config"]
     allowed = tunable(config, subject["parameters"])
-    prompt = render(
-        "optimize_config",
-        agent=task["agent"],
-        reward=json.dumps({name: settings[name] for name in _WEIGHTS}),
-        parameters="\n".join(_show(name, config[name], allowed[name]) for name in allowed),
-        evidence=fence(
-            "data",
-            "\n".join(
-                [show_metrics(measures["metrics"]), show_patterns(measures["patterns"]), *told]
-            ),
-        ),
-    )
+    prompt, left_out = _prompt(task, allowed)
     model = await place.model(settings["model"])
     progress("optimize_config", f"{task['agent']}: config, by the model")
     branch = Branch("optimize_config", task["agent"])
+
+    def check(answer: ConfigChanges) -> str:
+        usable = not answer.changes or check_changes(answer, config, allowed)[0]
+        return "" if usable else "none of the proposed values may be used"
+
     answer, call = await ask(
-        model, ConfigChanges, prompt, branch=branch, timeout_s=settings["call_timeout_s"]
+        model,
+        ConfigChanges,
+        prompt,
+        branch=branch,
+        timeout_s=settings["call_timeout_s"],
+        check=check,
     )
     proposals, dropped = check_changes(answer, config, allowed)
-    if answer.changes and not proposals:
-        raise unusable("none of the proposed values may be used")
+    dropped += [f"config {name}: not shown to the model for lack of room" for name in left_out]
     draft = ConfigDraft(
         agent=task["agent"],
         origin="llm",
@@ -71,6 +72,29 @@ async def optimize_config(task: ConfigTask, place: Workplace) -> dict[str, Any]:
         dropped=dropped,
     )
     return {"config_drafts": [draft], "calls": [call]}
+
+
+def _prompt(task: ConfigTask, allowed: Mapping[str, Parameter]) -> tuple[str, list[str]]:
+    """What the model is asked, and the parameters that there was no room to show."""
+    settings, measures = task["settings"], task["measures"]
+    room = int(settings.get("max_prompt_tokens", PROMPT_TOKENS)) - RESERVED
+    config, shown = task["subject"]["config"], dict[str, str]()
+    for name, parameter in allowed.items():
+        text = _show(name, config[name], parameter)
+        if tokens_of(text) < room - EVIDENCE_TOKENS:
+            shown[name] = text
+            room -= tokens_of(text) + 1
+    told = [f"what the runs identify: {proposal['why']}" for proposal in measures["proposals"]]
+    figures = show_metrics(measures["metrics"]).splitlines()
+    lines, _ = fit([*told, *figures, *show_patterns(measures["patterns"]).splitlines()], room)
+    prompt = render(
+        "optimize_config",
+        agent=task["agent"],
+        reward=json.dumps({name: settings[name] for name in _WEIGHTS}),
+        parameters="\n".join(shown.values()),
+        evidence=fence("data", "\n".join(lines)),
+    )
+    return prompt, [name for name in allowed if name not in shown]
 
 
 def tunable(config: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Parameter]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from tracetune.graph.state import AgentResult, Change, CycleState
+from tracetune.graph.state import AgentResult, Change, CycleState, ModelCall, Spent
+from tracetune.nodes.workplace import Workplace
 
-__all__ = ["PATTERNS_REPORTED", "agent_result", "report", "summarize"]
+__all__ = ["PATTERNS_REPORTED", "agent_result", "report", "spent_on", "summarize"]
 
 Json = dict[str, Any]
 
 PATTERNS_REPORTED = 8
 
 
-async def report(state: CycleState) -> Json:
+async def report(state: CycleState, place: Workplace) -> Json:
     """Gather the results of every agent; works from whichever node the cycle ended at."""
+    place.shelf.drop(state["cycle"])
     results = [agent_result(agent, state) for agent in state["subjects"]]
     outcomes = {result.outcome for result in results}
     status: Literal["released", "no change", "failed"] = "no change"
@@ -28,6 +30,7 @@ async def report(state: CycleState) -> Json:
         "summary": summarize(results),
         "results": [result.model_dump() for result in results],
         "notes": [],
+        "spent": spent_on(state["calls"]).model_dump(),
     }
 
 
@@ -42,12 +45,22 @@ def agent_result(agent: str, state: CycleState) -> AgentResult:
         traces=subject["traces"],
         set_aside=subject["set_aside"],
         metrics=measures.get("metrics"),
+        redacted=subject.get("redacted", {}),
         patterns=list(measures.get("patterns", []))[:PATTERNS_REPORTED],
+        why_no_patterns=measures.get("why_no_patterns", ""),
+        coverage=_coverage(agent, state),
         base=subject["base"],
     )
     if subject["skip"]:
         return result.model_copy(update={"outcome": subject["skip"], "detail": subject["detail"]})
     return result.model_copy(update=_decision(agent, state))
+
+
+def _coverage(agent: str, state: CycleState) -> str:
+    """What the model was shown for updates, or else to choose what to update."""
+    drafts = [d for d in state.get("prompt_drafts", ()) if d["agent"] == agent]
+    told = [d.get("coverage", "") for d in drafts] + [state.get("shown", {}).get(agent, "")]
+    return next(filter(None, told), "")
 
 
 def _decision(agent: str, state: CycleState) -> Json:
@@ -82,3 +95,22 @@ def _decision(agent: str, state: CycleState) -> Json:
 def summarize(results: list[AgentResult]) -> str:
     """One sentence per agent, in the cycle's order."""
     return " ".join(f"{r.agent}: {r.outcome} ({r.traces} traces). {r.detail}" for r in results)
+
+
+def spent_on(calls: Sequence[ModelCall]) -> Spent:
+    """What the calls took together."""
+    unmetered = [c for c in calls if c["tokens_in"] is None or c["tokens_out"] is None]
+    unpriced = {
+        c["model"] for c in calls if c["usd"] is None and (c["tokens_in"] or c["tokens_out"])
+    }
+    return Spent(
+        calls=len(calls),
+        failed_calls=sum(bool(c["error"]) for c in calls),
+        retries=sum(c["attempt"] > 1 for c in calls),
+        tokens_in=sum(c["tokens_in"] or 0 for c in calls),
+        tokens_out=sum(c["tokens_out"] or 0 for c in calls),
+        unmetered_calls=len(unmetered),
+        usd=None if unpriced else round(sum(c["usd"] or 0.0 for c in calls), 8),
+        unpriced_models=sorted(unpriced),
+        seconds=round(sum(c["seconds"] for c in calls), 3),
+    )

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tracetune.errors import ConflictError, InputError
 from tracetune.graph.state import CycleInput, Subject
-from tracetune.nodes.evidence import Evidence
-from tracetune.nodes.guidelines import read_section, with_section
+from tracetune.nodes.guidelines import read_examples, read_section, with_examples, with_section
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.memory import NO_HEAD, AgentMemory
 from tracetune.stores.project import AgentSpec, Parameter, Project, PromptSpec, read_bundle
 from tracetune.stores.release import Release
 
-__all__ = ["BY", "Source", "in_force", "learning", "merge_edit", "same_lesson", "updatable"]
+__all__ = [
+    "BY",
+    "Source",
+    "conditions",
+    "in_force",
+    "learning",
+    "merge_edit",
+    "same_lesson",
+    "updatable",
+]
 
 BY = "tracetune"
 """Who acted, in the journal, when no person did."""
-
-TOOLS_KEPT = 100
-_TOOL_NAME = re.compile(r"[\w.:-]{1,80}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,8 @@ def merge_edit(edited: Bundle, head: Bundle, seen: Mapping[str, Any]) -> Bundle:
         elif name in new["sections"] or name in old.get("sections", ()) or held is None:
             prompts[name] = text
         else:
-            prompts[name] = with_section(text, read_section(held))
+            section = with_section(text, read_section(held))
+            prompts[name] = with_examples(section, read_examples(text) or read_examples(held))
     config = {
         name: head.config[name]
         if name in head.config and new["config"][name] == old.get("config", {}).get(name)
@@ -144,25 +149,21 @@ def same_lesson(releases: Sequence[Release], digest: str, learner: str) -> str |
     return None
 
 
-def tools_of(found: Evidence) -> list[str]:
-    """Names of the tools the agent called, sorted; what is no plain name is left out.
-
-    Whoever made a trace chose its names: one that holds a sentence is no tool to write about.
-    """
-    names = {call.name for trace in found.traces for call in trace.agent_calls()}
-    return sorted(name for name in names if _TOOL_NAME.fullmatch(name))[:TOOLS_KEPT]
-
-
 def learning(subjects: Mapping[str, Subject]) -> dict[str, Subject]:
     """The agents this cycle learns for: those not skipped."""
     return {agent: subject for agent, subject in subjects.items() if not subject["skip"]}
 
 
+def conditions(subject: Subject) -> dict[str, str]:
+    """When each of the agent's prompts may be updated, as its owner put it; empty: always."""
+    specs = subject["prompt_specs"]
+    return {name: specs.get(name, {}).get("when_to_update", "") for name in subject["prompts"]}
+
+
 def updatable(subject: Subject) -> list[str]:
     """Names of the agent's prompts that may be updated: all but those whose owner said never."""
-    specs = subject["prompt_specs"]
     return [
         name
-        for name in subject["prompts"]
-        if specs.get(name, {}).get("when_to_update", "").strip().casefold().rstrip(".") != "never"
+        for name, condition in conditions(subject).items()
+        if condition.strip().casefold().rstrip(".") != "never"
     ]

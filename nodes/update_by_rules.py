@@ -2,63 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from tracetune.graph.state import PromptDraft, PromptTask, Subject
-from tracetune.nodes.classify_by_rules import harmful
-from tracetune.nodes.generate_update import current_guidelines, evidence_row
-from tracetune.nodes.guards import check_prompt, check_sentence
-from tracetune.nodes.guidelines import MAX_GUIDELINE, guideline, with_section
+from tracetune.graph.state import Measures, PromptDraft, PromptTask, Subject
+from tracetune.nodes.guarded import violations_in
+from tracetune.nodes.guards import check_sentence
+from tracetune.nodes.guidelines import (
+    MAX_GUIDELINE,
+    current_guidelines,
+    evidence_row,
+    guideline,
+    with_section,
+    without_examples,
+)
+from tracetune.nodes.ranking import SIGNIFICANT
+from tracetune.nodes.remedies import habit_sentence, pattern_sentence
+from tracetune.nodes.retiring import in_numbers, say_the_same
 from tracetune.nodes.workplace import progress
-from tracetune.traces.patterns import Pattern
 
-__all__ = ["sentence", "update_by_rules"]
+__all__ = ["draft_by_rules", "update_by_rules"]
 
-MOST_NEW = 3
+Json = dict[str, Any]
+
+MOST = 4
+"""Findings that are acted on: always the strongest of these runs, whatever is said already, so
+that learning again from the same runs adds nothing."""
+LEAST_OTHERS = 5
+"""Runs that must lack a pattern before it is acted on."""
+SURE = 0.01
+LARGE = 0.2
+"""Where an order of tools could not be compared within tasks: the highest q-value, and the least
+effect that the whole interval must lie above, so that what runs were asked for hardly explains it
+(the reasoning of Cornfield and others 1959, J. Natl. Cancer Inst. 22, 173-203)."""
 
 
 async def update_by_rules(task: PromptTask) -> dict[str, list[PromptDraft]]:
-    """Turn the strongest harmful patterns into guidelines of the chosen prompt."""
+    """Turn the strongest findings into guidelines of the chosen prompt."""
     choice = task["choice"]
     progress("update_by_rules", f"{choice['agent']}/{choice['prompt']}, by rules")
-    patterns = [Pattern(**row) for row in task["measures"]["patterns"]]
-    draft = draft_from_patterns(choice["agent"], choice["prompt"], task["subject"], patterns)
-    return {"prompt_drafts": [draft]}
+    return {"prompt_drafts": [draft_by_rules(choice["prompt"], task["subject"], task["measures"])]}
 
 
-def draft_from_patterns(
-    agent: str, prompt: str, subject: Subject, patterns: Sequence[Pattern]
-) -> PromptDraft:
-    """The prompt's guidelines with at most three more, each with its pattern as evidence."""
-    before = subject["prompts"][prompt]
-    form = subject["prompt_specs"].get(prompt, {}).get("template_format", "auto")
+def draft_by_rules(prompt: str, subject: Subject, measures: Measures) -> PromptDraft:
+    """The prompt's guidelines with those that the findings add, each with its finding's figures."""
     kept = current_guidelines(subject, prompt)
-    said = {g["id"] for g in kept}
+    bare = without_examples(subject["prompts"][prompt])
     why: list[str] = []
     dropped: list[str] = []
-    for pattern in harmful(patterns):
-        if len(why) == MOST_NEW:
-            break
-        if (text := sentence(pattern)) is None:
+    for text, finding in _sayings(measures):
+        reason = in_numbers(finding)
+        evidence = {"patterns": [evidence_row(finding)], "why": reason}
+        line = guideline(prompt, text, "rules", evidence)
+        if any(say_the_same(line, old) for old in kept):
             continue
-        line = guideline(prompt, text, "rules", {"patterns": [evidence_row(asdict(pattern))]})
-        if line["id"] in said:
-            continue
-        after = with_section(before, [g["text"] for g in [*kept, line]])
-        violations = check_sentence(line["text"], MAX_GUIDELINE) or check_prompt(
-            before, after, template_format=form, tools=subject["tools"]
-        )
+        after = with_section(bare, [g["text"] for g in [*kept, line]])
+        violations = check_sentence(line["text"], MAX_GUIDELINE) or [
+            # What has no room is settled with the others, by what each rests on.
+            v
+            for v in violations_in(after, prompt, subject, measures)
+            if v.rule != "budget"
+        ]
         if violations:
-            dropped.append(
-                f"{prompt}: a guideline with {violations[0].text} ({violations[0].rule})"
-            )
+            told = f"{violations[0].text} ({violations[0].rule})"
+            dropped.append(f"{prompt}: a guideline with {told}")
             continue
-        said.add(line["id"])
         kept.append(line)
-        why.append(_why(pattern))
+        why.append(reason)
     return PromptDraft(
-        agent=agent,
+        agent=subject["agent"],
         prompt=prompt,
         origin="rules",
         guidelines=kept,
@@ -67,30 +79,47 @@ def draft_from_patterns(
     )
 
 
-def sentence(pattern: Pattern) -> str | None:
-    """What a harmful pattern asks for, or None where following it would be no remedy.
+def _sayings(measures: Measures) -> list[tuple[str, Json]]:
+    """The sentences of the strongest findings, each once, with the finding it rests on."""
+    said: dict[str, Json] = {}
+    last_of_order: set[str] = set()
+    for text, finding in sorted(_carried(measures), key=lambda row: row[1]["q_value"]):
+        if finding["kind"] == "tool_order":
+            # Several tools that come before one are mostly one habit: its strongest part is said.
+            if finding["subject"][-1] in last_of_order:
+                continue
+            last_of_order.add(finding["subject"][-1])
+        said.setdefault(text, finding)
+    return list(said.items())[:MOST]
 
-    Using a tool at all, or being long, goes with harder tasks: avoiding it would cure nothing.
+
+def _carried(measures: Measures) -> Iterator[tuple[str, Json]]:
+    known = measures["metrics"].get("n_known") or 0
+    for pattern in measures["patterns"]:
+        text = pattern_sentence(pattern)
+        if text is not None and _is_harm(pattern, known):
+            yield text, pattern
+    for habit in measures.get("habits", ()):
+        if _is_help(habit):
+            yield habit_sentence(habit), habit
+
+
+def _is_harm(pattern: Mapping[str, Any], known: int) -> bool:
+    """Whether it goes along with failure, and its test says that of more than chance.
+
+    Of wasted calls the test is of length or of success, whichever is surer: one of the two must
+    be worse by what is shown, too.
     """
-    tool = pattern.subject[-1] if pattern.subject else ""
-    if pattern.kind == "loop":
-        return f"Do not call `{tool}` again with the same arguments: use what it already answered."
-    if pattern.kind == "tool_error":
-        return f"Before calling `{tool}`, check every argument against what the tools returned."
-    return None
+    if pattern["effect"] >= 0 or pattern["q_value"] > SIGNIFICANT:
+        return False
+    worse = pattern["interval"][1] < 0 or pattern["tasks"] > 0
+    longer = pattern["long_with"] > pattern["long_without"]
+    return bool(known - pattern["support"] >= LEAST_OTHERS and (worse or longer))
 
 
-def _why(pattern: Pattern) -> str:
-    low, high = pattern.interval
-    told = (
-        f"{pattern.support} runs where the agent {pattern.text}: "
-        f"{pattern.success_with:.0%} succeeded, {pattern.success_without:.0%} of the others "
-        f"(difference {pattern.effect * 100:+.0f} points, 95 % interval {low * 100:+.0f} to "
-        f"{high * 100:+.0f})"
-    )
-    if pattern.long_with > pattern.long_without:
-        told += (
-            f"; {pattern.long_with:.0%} made more than twice the usual number of tool calls, "
-            f"{pattern.long_without:.0%} of the others"
-        )
-    return f"{told} (q = {pattern.q_value:.2g})."
+def _is_help(habit: Mapping[str, Any]) -> bool:
+    if habit["effect"] <= 0 or habit["q_value"] > SIGNIFICANT:
+        return False
+    if habit["tasks"]:
+        return True
+    return bool(habit["q_value"] <= SURE and habit["interval"][0] >= LARGE)

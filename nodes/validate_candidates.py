@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from tracetune.errors import InputError
-from tracetune.graph.state import Candidate, Judgeable, Judged, Subject
+from tracetune.graph.state import Candidate, Judgeable, Judged, Measures, Subject
 from tracetune.nodes.configure_by_rules import replay_with_limit
-from tracetune.nodes.guards import check_prompt, check_sentence
+from tracetune.nodes.guarded import violations_in
+from tracetune.nodes.guards import check_sentence
 from tracetune.nodes.guidelines import MAX_GUIDELINE, read_section
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.workplace import Workplace, progress
@@ -25,30 +26,29 @@ Json = dict[str, Any]
 
 async def validate_candidates(state: Judgeable, place: Workplace) -> Judged:
     """Judge every candidate that changes something."""
-    digests = {agent: subject["digest"] for agent, subject in state["subjects"].items()}
-    evidence = await place.evidence(state["request"], digests)
+    evidence = await place.evidence(state)
     verdicts: dict[str, Json] = {}
     for agent, candidate in state["candidates"].items():
         if not candidate["changes"]:
             continue
         subject = state["subjects"][agent]
-        violations = violations_of(candidate, subject)
-        verdict = await asyncio.to_thread(judge, candidate, subject, evidence[agent].traces)
+        violations = violations_of(candidate, subject, state["measured"][agent])
+        runs = await asyncio.to_thread(evidence[agent].runs)
+        verdict = await asyncio.to_thread(judge, candidate, subject, runs)
         survives = not violations and verdict.decision != "worse"
         verdicts[agent] = asdict(verdict) | {"survives": survives, "violations": violations}
         progress("validate_candidates", f"{agent}: {verdict.decision}")
     return {"verdicts": verdicts}
 
 
-def violations_of(candidate: Candidate, subject: Subject) -> list[str]:
+def violations_of(candidate: Candidate, subject: Subject, measures: Measures) -> list[str]:
     """Every rule the candidate breaks, whoever proposed it; empty when it may be released."""
     found: list[str] = []
     allowed = tunable(subject["config"], subject["parameters"])
     for change in candidate["changes"]:
         name, before, after = change["name"], change["before"], change["after"]
         if change["kind"] == "prompt":
-            form = subject["prompt_specs"].get(name, {}).get("template_format", "auto")
-            broken = check_prompt(before, after, template_format=form, tools=subject["tools"])
+            broken = violations_in(after, name, subject, measures)
             for line in set(read_section(after)) - set(read_section(before)):
                 broken += check_sentence(line, MAX_GUIDELINE)
             found += [f"prompt {name}: {v.text} ({v.rule})" for v in broken]
@@ -63,15 +63,18 @@ def violations_of(candidate: Candidate, subject: Subject) -> list[str]:
     return found
 
 
-def judge(candidate: Candidate, subject: Subject, traces: Sequence[Trace]) -> Verdict:
+def judge(candidate: Candidate, subject: Subject, traces: Iterable[Trace]) -> Verdict:
     """What the recorded runs say of the candidate against what is in force.
 
     A lower step limit can be replayed: up to it, every run went as it would have gone. Nothing
     recorded says how a prompt that never ran would do, so that a changed prompt has no evidence.
+
+    Args:
+        traces: All runs, which are gone through twice; their steps are not needed.
     """
     limits = [c["after"] for c in candidate["changes"] if _is_lower_limit(c, subject)]
     if limits:
-        verdict = compare_runs(traces, [replay_with_limit(t, min(limits)) for t in traces])
+        verdict = compare_runs(traces, (replay_with_limit(t, min(limits)) for t in traces))
         if verdict.decision == "worse" or len(limits) == len(candidate["changes"]):
             return verdict
     return compare_runs(traces, [])

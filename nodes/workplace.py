@@ -7,9 +7,11 @@ parent's. A served graph is built without a store and takes the one the server i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from langgraph.config import get_stream_writer
@@ -19,17 +21,24 @@ from langgraph.store.memory import InMemoryStore
 
 from tracetune.errors import InputError
 from tracetune.graph.context import Settings
-from tracetune.graph.state import CycleInput
+from tracetune.graph.state import CycleInput, Ingested, ModelCall
+from tracetune.nodes.budget import Account, Budget, Limits
+from tracetune.nodes.embedding import embedding_of
 from tracetune.nodes.evidence import Evidence, EvidenceShelf, gather
-from tracetune.nodes.models import RULES_ONLY, resolve_model
+from tracetune.nodes.feedback_match import Embed
+from tracetune.nodes.forms import Forms
+from tracetune.nodes.models import RULES_ONLY, resolve_model, without_retries
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.project import Project, find_project, load_project
-from tracetune.traces.tables import digest_of
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 __all__ = ["Workplace", "progress"]
+
+LIMITS = ("deadline_s", "max_calls", "max_tokens", "max_usd")
+CYCLES_KEPT = 1000
+"""Cycles whose budgets are kept, latest first: far more than run at once."""
 
 
 class Workplace:
@@ -38,17 +47,19 @@ class Workplace:
     def __init__(
         self,
         store: BaseStore | None = None,
-        project_path: Path | None = None,
+        project: Path | Project | None = None,
         model: BaseChatModel | None = None,
         settings: Settings | None = None,
     ) -> None:
         self._store = store
         self._spare: BaseStore | None = None
-        self._project_path = project_path
-        self._model = model
+        self._project = project
+        self._model = without_retries(model) if model is not None else None
         self._settings = settings or Settings()
         self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]]
         self._models = WeakKeyDictionary()
+        self._budgets: OrderedDict[str, Budget] = OrderedDict()
+        self._forms = Forms()
         self.shelf = EvidenceShelf()
 
     def memory(self, project_name: str) -> ProceduralMemory:
@@ -64,6 +75,10 @@ class Workplace:
         # Asked for None, not for truth: a store with a length is false while it is empty.
         return self._store if self._store is not None else get_runtime(Settings).store
 
+    def embed(self, timeout_s: float) -> Embed | None:
+        """The embedding function of the store's index, as `embedding_of`."""
+        return embedding_of(self._lasting_store(), timeout_s)
+
     def settings(self) -> Settings:
         """What this run asks for, over what the graph was built with.
 
@@ -74,23 +89,21 @@ class Workplace:
             return self._settings
         return given.over({n: getattr(self._settings, n) for n in self._settings.model_fields_set})
 
-    async def evidence(
-        self, request: Mapping[str, Any], digests: Mapping[str, str]
-    ) -> Mapping[str, Evidence]:
+    async def evidence(self, state: Ingested) -> Mapping[str, Evidence]:
         """The evidence a cycle began with, read again where this process has not got it.
 
         Raises:
             InputError: It cannot be read any more, or has changed.
         """
-        if (kept := self.shelf.get(digests)) is not None:
+        if (kept := self.shelf.get(state["cycle"])) is not None:
             return kept
-        asked = CycleInput.model_validate(request)
+        asked = CycleInput.model_validate(state["request"])
         project = None if asked.inline else await self.project(asked.project)
         evidence = await asyncio.to_thread(gather, asked, project)
-        for agent, digest in digests.items():
-            if await asyncio.to_thread(digest_of, evidence[agent].traces) != digest:
+        for agent, subject in state["subjects"].items():
+            if evidence[agent].digest != subject["digest"]:
                 raise InputError(f"The traces of {agent} have changed since this cycle began.")
-        self.shelf.put(digests, evidence)
+        self.shelf.put(state["cycle"], evidence)
         return evidence
 
     @property
@@ -100,9 +113,9 @@ class Workplace:
 
     async def load_project(self) -> Project | None:
         """The project file as it is now, or None when this graph has none."""
-        if self._project_path is None:
-            return None
-        path = self._project_path
+        if self._project is None or isinstance(self._project, Project):
+            return self._project
+        path = self._project
         return await asyncio.to_thread(lambda: load_project(find_project(path)))
 
     async def project(self, name: str) -> Project:
@@ -117,6 +130,30 @@ class Workplace:
         if name and name != project.name:
             raise InputError(f"project must be {project.name!r} here, but got {name!r}.")
         return project
+
+    async def begin(self, settings: Settings) -> str:
+        """Begin a cycle: its deadline counts from here. Return what stands for it."""
+        cycle = uuid4().hex
+        await self._budget(cycle, settings, ())
+        return cycle
+
+    async def account(self, state: Mapping[str, Any]) -> Account:
+        """The account of one branch, on its cycle's budget.
+
+        A cycle that goes on in another process begins there with the calls its state holds.
+        """
+        settings = Settings(**state["settings"])
+        budget = await self._budget(state["cycle"], settings, state.get("calls", ()))
+        return Account(budget, settings.retries, self._forms)
+
+    async def _budget(self, cycle: str, settings: Settings, spent: Sequence[ModelCall]) -> Budget:
+        project = await self.load_project() if cycle not in self._budgets else None
+        if cycle not in self._budgets:
+            limits = Limits(**{name: getattr(settings, name) for name in LIMITS})
+            self._budgets[cycle] = Budget(limits, project.prices if project else None, spent)
+            while len(self._budgets) > CYCLES_KEPT:
+                self._budgets.popitem(last=False)
+        return self._budgets[cycle]
 
     async def model(self, name: str) -> BaseChatModel:
         """The model this graph was built with, or else the named one; none when that is `rules`.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
 from string import Template
 from xml.sax.saxutils import escape
 
-__all__ = ["fence", "render"]
+__all__ = ["enclose", "fence", "render"]
 
 
 def render(stem: str, **inputs: str) -> str:
@@ -29,3 +30,12 @@ def fence(tag: str, text: str, **attributes: str) -> str:
         f' {name}="{escape(value, {chr(34): "&quot;"})}"' for name, value in attributes.items()
     )
     return f"<{tag}{named}>\n{escape(text)}\n</{tag}>"
+
+
+def enclose(tag: str, text: str) -> str:
+    """Return `text` unescaped, for a model to give back, between tags that it cannot hold.
+
+    Their name ends in a hash of the text: nobody can write a text that holds its own.
+    """
+    name = f"{tag}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return f"<{name}>\n{text}\n</{name}>"

@@ -13,6 +13,7 @@ from tracetune.stores.files import write_together
 from tracetune.stores.project_file import (
     AgentPart,
     Parameter,
+    Price,
     PromptSpec,
     nearest,
     parse_project,
@@ -48,6 +49,8 @@ class AgentSpec:
     """Absolute; its top-level values are the config. May be the prompts file itself."""
     traces: tuple[str, ...] = ()
     """Absolute paths and globs."""
+    mapping: Path | None = None
+    """Absolute; the mapping file that its traces are read with."""
     trace_agent: str = ""
     """What the traces call it; its own name when left out."""
     prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
@@ -79,6 +82,10 @@ class Project:
     """Traces an agent needs before a cycle works on it."""
     agents: Mapping[str, AgentSpec]
     """By name, in the file's order; at least one."""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    """What models cost, by their name; goes before what is known of them."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Settings by name: what a cycle may spend on its model."""
 
     def agent(self, name: str) -> AgentSpec:
         """Return the agent of that name.
@@ -134,6 +141,8 @@ def load_project(path: Path) -> Project:
             name: _agent_spec(root, name, agent, targets[name])
             for name, agent in part.agents.items()
         },
+        prices=part.prices,
+        limits=part.limits.model_dump(exclude_none=True),
     )
 
 
@@ -145,6 +154,7 @@ def _agent_spec(
         prompts_file=_absolute(root, part.prompts_file),
         config_file=_absolute(root, part.config_file),
         traces=tuple(_absolute_source(root, source) for source in part.traces),
+        mapping=_absolute(root, part.mapping),
         trace_agent=part.trace_agent or name,
         prompts=part.prompts,
         parameters=part.parameters,

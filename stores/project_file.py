@@ -24,6 +24,7 @@ __all__ = [
     "AgentPart",
     "MirrorPart",
     "Parameter",
+    "Price",
     "ProjectPart",
     "PromptSpec",
     "nearest",
@@ -88,6 +89,16 @@ class PromptSpec(Part):
         default="auto",
         description="How the agent fills it in; `none` means the text is used as it is.",
     )
+    style: Literal["auto", "rewrite", "guidelines", "prompt_memory", "metaprompt", "gradient"] = (
+        Field(
+            default="auto",
+            description="How a model writes its update; `auto` means as the settings say.",
+        )
+    )
+    demonstrations: Annotated[StrictInt, Field(ge=0, le=5)] = Field(
+        default=0,
+        description="How many runs that succeeded it may show as examples, where there is room.",
+    )
 
 
 class MirrorPart(Part):
@@ -126,12 +137,29 @@ class RewardPart(Part):
     cap: Annotated[Number, Field(gt=0)] = 3.0
 
 
+class Price(Part):
+    """What a model costs, in USD per 1M tokens."""
+
+    input: Annotated[Number, Field(ge=0)]
+    output: Annotated[Number, Field(ge=0)]
+
+
+class LimitsPart(Part):
+    """What one cycle may spend on its model; a key that is left out limits nothing."""
+
+    deadline_s: Annotated[Number, Field(gt=0, le=86400)] | None = None
+    max_calls: Annotated[StrictInt, Field(ge=0)] | None = None
+    max_tokens: Annotated[StrictInt, Field(ge=0)] | None = None
+    max_usd: Annotated[Number, Field(ge=0)] | None = None
+
+
 class AgentPart(Part):
     """One agent; paths are relative to the project file."""
 
     prompts_file: Text | None = None
     config_file: Text | None = None
     traces: Annotated[tuple[str, ...], BeforeValidator(_sources)] = ()
+    mapping: Text | None = None
     trace_agent: Text | None = None
     prompts: dict[str, PromptSpec] = Field(default_factory=dict)
     parameters: dict[str, Parameter] = Field(default_factory=dict)
@@ -150,6 +178,8 @@ class AgentPart(Part):
             raise ValueError("has a prompt in mirror, but no prompts_file that holds it")
         if self.config_file is None and any(part.config for part in self.mirror):
             raise ValueError("has a config value in mirror, but no config_file that holds it")
+        if self.mapping is not None and not self.traces:
+            raise ValueError("has a mapping, but no traces it is for")
         limits = [name for name, parameter in self.parameters.items() if parameter.step_limit]
         if len(limits) > 1:
             raise ValueError(f"may have one step_limit, but has {' and '.join(limits)}")
@@ -164,6 +194,8 @@ class ProjectPart(Part):
     store: Annotated[str, AfterValidator(_store)] = "sqlite:///.tracetune/memory.db"
     reward: RewardPart = RewardPart()
     min_traces: Annotated[StrictInt, Field(ge=1)] = 5
+    limits: LimitsPart = LimitsPart()
+    prices: dict[str, Price] = Field(default_factory=dict)
     agents: Annotated[dict[Name, AgentPart], Field(min_length=1)]
 
 
@@ -221,6 +253,8 @@ def _part_at(loc: tuple[str | int, ...]) -> type[BaseModel]:
         return ProjectPart
     if loc[0] == "reward":
         return RewardPart
+    if loc[0] == "prices":
+        return Price
     if len(loc) == 3:
         return AgentPart
     parts: dict[object, type[BaseModel]] = {"prompts": PromptSpec, "mirror": MirrorPart}

@@ -95,6 +95,17 @@ def test_run_takes_a_project_from_anywhere(airline: Path, ask: Ask, tmp_path, mo
     assert not (tmp_path / ".tracetune").exists()
 
 
+def test_run_may_be_limited(airline: Path) -> None:
+    key = {"GOOGLE_API_KEY": "k" * 39}
+    done = tracetune("run", "--max-calls", "0", "--json", cwd=airline, env=key)
+    report = json.loads(done.stdout)
+    assert {fallback["error"] for fallback in report["fallbacks"]} == {
+        "the budget of the cycle is spent (max_calls: 0)"
+    }
+    assert report["spent"]["calls"] == 0
+    assert report["status"] == "released"
+
+
 def test_too_few_traces_is_a_report_and_no_error(airline: Path) -> None:
     done = tracetune("run", "--min-traces", "100", cwd=airline)
     assert done.returncode == 0

@@ -29,12 +29,21 @@ from tracetune.graph.context import Settings
 from tracetune.graph.state import AgentResult, CycleInput, CycleReport, InlineAgent
 from tracetune.stores.memory import AgentMemory, UserMemory
 from tracetune.stores.middleware import TunedPrompt
-from tracetune.stores.project_file import AgentPart, Parameter, ProjectPart, PromptSpec, RewardPart
+from tracetune.stores.project_file import (
+    AgentPart,
+    LimitsPart,
+    MirrorPart,
+    Parameter,
+    ProjectPart,
+    PromptSpec,
+    RewardPart,
+)
 from tracetune.traces.model import Message, Thought, ToolCall, Trace
 
 REPO = Path(__file__).parent.parent
 GUIDES = sorted((REPO / "docs").glob("*.md"))
 PAGES = [*GUIDES, REPO / "README.md"]
+LINKED = [*PAGES, REPO / "CHANGELOG.md", *sorted((REPO / "examples").glob("*/README.md"))]
 SET_UP = ("pip ", "make serve")
 COMMANDS = ("run", "metrics", "patterns", "history", "show", "diff")
 COMMANDS += ("promote", "rollback", "label", "export", "backup", "restore", "prune", "forget")
@@ -129,7 +138,7 @@ def plain(text: str) -> str:
     return f"{lines}\n"
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: str(path.relative_to(REPO)))
 def test_links_point_to_files_that_exist(path: Path) -> None:
     text = _BLOCK.sub("", path.read_text(encoding="utf-8"))
     links = [link for link in _LINK.findall(text) if "://" not in link]
@@ -174,6 +183,8 @@ def fields_of(schema: Any) -> list[str]:
     [
         ("project-file", "Keys", ProjectPart),
         ("project-file", "reward", RewardPart),
+        ("project-file", "limits", LimitsPart),
+        ("project-file", "mirror", MirrorPart),
         ("project-file", "agents", AgentPart),
         ("project-file", "prompts", PromptSpec),
         ("project-file", "parameters", Parameter),

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tracetune.graph.state import AgentResult, Change, CycleReport, Fallback, ModelCall
+from tracetune.nodes.report import spent_on
 from tracetune.terminal.diffs import bundle_diff, config_line, prompt_diff, unified
 from tracetune.terminal.figures import metrics_block, pattern_table
 from tracetune.terminal.report import render_report, render_review, verdict_words
@@ -238,6 +239,17 @@ def test_a_report_shows_what_was_found_changed_and_kept() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_report_says_what_the_model_saw_and_why_there_is_no_pattern() -> None:
+    seen = {"patterns": [], "why_no_patterns": "All 9 runs failed.", "coverage": "2 of 9 failures"}
+    result = RESULT.model_copy(update=seen)
+    report = CycleReport(
+        status="no change", summary="", results=[result], notes=[], fallbacks=[], calls=[]
+    )
+    told = shown(render_report(report))
+    assert "patterns  none: All 9 runs failed." in told
+    assert "shown     2 of 9 failures, to the model" in told
+
+
 def test_a_report_on_rules_says_so_first_and_once() -> None:
     text = shown(rendered(notes=[RULES_NOTE, "Another note."]))
     assert text.startswith(RULES_NOTE)
@@ -245,18 +257,65 @@ def test_a_report_on_rules_says_so_first_and_once() -> None:
     assert "· Another note." in text
 
 
-def test_a_report_tells_fallbacks_and_what_the_calls_cost() -> None:
-    call = ModelCall(
-        branch="b", agent="", model="gemini", tokens_in=1200, tokens_out=30, seconds=1.5
-    )
-    unknown: ModelCall = {**call, "tokens_in": None}
-    fallback = Fallback(
-        branch="policy", agent="a", error="HTTP 500", attempts=3, used="update_by_rules"
-    )
-    text = shown(rendered(calls=[call, unknown], fallbacks=[fallback]))
+CALL = ModelCall(
+    branch="b",
+    agent="",
+    model="gemini",
+    tokens_in=1200,
+    tokens_out=30,
+    seconds=1.5,
+    usd=0.001,
+    attempt=1,
+    error="",
+)
+UNMETERED = CALL | {"tokens_in": None, "tokens_out": None, "usd": None, "attempt": 2, "error": "e"}
+UNPRICED = CALL | {"usd": None, "model": "home-made"}
+
+
+@pytest.mark.parametrize(
+    ("calls", "told"),
+    [
+        pytest.param(
+            [CALL, CALL],
+            "2 model calls, 2,400 tokens in, 60 out, $0.0020, 3.0 s",
+            id="all is known",
+        ),
+        pytest.param(
+            [CALL, UNMETERED],
+            "2 model calls (1 failed, 1 retry), at least 1,200 tokens in, 30 out, "
+            "at least $0.0010, 3.0 s",
+            id="a call of unknown size makes lower bounds",
+        ),
+        pytest.param(
+            [UNMETERED],
+            "1 model call (1 failed, 1 retry), tokens unknown, cost unknown, 1.5 s",
+            id="nothing is known",
+        ),
+        pytest.param(
+            [CALL, UNPRICED],
+            "2 model calls, 2,400 tokens in, 60 out, cost unknown (no price of home-made), 3.0 s",
+            id="a model without a price is named",
+        ),
+    ],
+)
+def test_a_report_tells_in_one_line_what_the_calls_took(calls: list[ModelCall], told: str) -> None:
+    text = shown(rendered(calls=calls, spent=spent_on(calls)))
     assert text.startswith("Model: gemini")
-    assert "policy: HTTP 500 after 3 tries; update_by_rules took over" in text
-    assert "2 model calls, at least 1,200 tokens in, 60 out, 3.0 s" in text
+    assert told in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("attempts", "told"),
+    [
+        pytest.param(3, "policy: HTTP 500 after 3 tries; update_by_rules took over", id="tried"),
+        pytest.param(0, "policy: HTTP 500; update_by_rules took over", id="not asked at all"),
+    ],
+)
+def test_a_report_tells_what_failed_and_what_took_over(attempts: int, told: str) -> None:
+    fallback = Fallback(
+        branch="policy", agent="a", error="HTTP 500", attempts=attempts, used="update_by_rules"
+    )
+    assert told in shown(rendered(fallbacks=[fallback]))
 
 
 def test_metrics_say_what_is_not_known() -> None:

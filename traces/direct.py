@@ -100,4 +100,4 @@ def checked_lines(path: Path) -> Iterator[tuple[bytes, str, str, bool | None]]:
 def _open(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
-    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
+    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb", buffering=1 << 20)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from tracetune.traces.model import FailureKind, ToolCall, Trace
 
-__all__ = ["CRASH_TEXTS", "REFUSAL_TEXTS", "failure_kind_of"]
+__all__ = ["CRASH_TEXTS", "REFUSAL_TEXTS", "failure_kind_of", "judged"]
 
 REFUSAL_TEXTS = (
     r"(?i)\brate.?limit.?error\b|\brate.?limit(?: is| was| has been)? (?:exceeded|reached)"
@@ -27,6 +28,11 @@ CRASH_TEXTS = (
     r"|\b(?:401 unauthorized|403 forbidden|502 bad gateway|503 service unavailable)\b"
     r"|\b504 gateway time-?out\b|\bname or service not known\b|\bmax retries exceeded\b"
     r"|\bservice ?unavailable ?error\b|\binternal ?server ?error\b"
+    # What the clients of hosts raise, where the text begins with the exception's name.
+    r"|\A(?:\w+\.)*\w*(?:rateLimit|resourceExhausted|tooManyRequests|authentication|permissionDenied"
+    r"|unauthori[sz]ed|unauthenticated|apiConnection|connect|serviceUnavailable|internalServer"
+    r"|overloaded|remoteProtocol|(?:api|connect|gateway|pool|read|write)Timeout)"
+    r"(?:ed)?(?:error|exception|timeout)?\s*[:(]"
 )
 """The same, and connections that fail, for the text of what ended the run as a whole.
 
@@ -51,3 +57,14 @@ def failure_kind_of(trace: Trace) -> FailureKind:
     if _CRASH.search(trace.labels.get("error", "")) or _REFUSAL.search(error or ""):
         return "infrastructure"
     return "unknown"
+
+
+def judged(trace: Trace) -> Trace:
+    """The trace of a run that tells no outcome but what ended it: it failed where it raised.
+
+    Of any other end the run itself cannot tell, nor where its host failed.
+    """
+    kind = failure_kind_of(trace)
+    raised = trace.labels.get("ended_by") in ("error", "recursion_limit")
+    failed = raised and kind != "infrastructure"
+    return replace(trace, failure_kind=kind, success=False if failed else None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from tracetune.traces.readers.base import Reader
+from tracetune.traces.readers.base import Reader, shown
 
 __all__ = ["Gathered", "Gatherer", "TooLateError"]
 
@@ -64,8 +64,8 @@ class Gatherer:
         if one is None:
             if self._given and hash(name) in self._given:
                 raise TooLateError(
-                    f"a part of trace {key!r:.80} lies more than {self._max_bytes >> 20} MB after "
-                    "the others; sort the file by trace"
+                    f"a part of trace {shown(key, 80)} lies more than {self._max_bytes >> 20} MB"
+                    " after the others; sort the file by trace"
                 )
             one = self._open[name] = Gathered(reader, position, [])
         elif name != self._last:

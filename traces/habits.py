@@ -99,7 +99,11 @@ class _Test:
 
 
 def mine_habits(
-    traces: Iterable[Trace], *, most: int = 10, also: Collection[str] = ()
+    traces: Iterable[Trace],
+    *,
+    most: int = 10,
+    also: Collection[str] = (),
+    outcomes: tuple[int, int] | None = None,
 ) -> list[Habit]:
     """The strongest habits of one agent's runs: by q-value, then effect size.
 
@@ -109,10 +113,14 @@ def mine_habits(
     Args:
         most: How many to return.
         also: Ids of habits to return too, if they were tested, however weak they are.
+        outcomes: How many runs failed and succeeded, where the traces are a sample of them taken
+            of each outcome apart: so many of one are passed over that the rates are those of all.
     """
     kept = [t for t in traces if t.success is not None and t.failure_kind != "infrastructure"]
     if not kept:
         return []
+    if outcomes is not None:
+        kept = _even(kept, outcomes)
     agent, runs = kept[0].agent, _runs(kept)
     tests = list(_tests(runs))
     p_values = _p_values(tests)
@@ -121,6 +129,18 @@ def mine_habits(
     rows.sort(key=lambda row: (row[2], row[1], row[0].key))
     wanted = rows[:most] + [row for row in rows[most:] if _id(agent, row[0].key) in also]
     return [_habit(agent, test, p, q, runs) for test, p, q in wanted]
+
+
+def _even(traces: Sequence[Trace], outcomes: tuple[int, int]) -> list[Trace]:
+    """As many of each outcome as the outcome has of all runs, those with the lowest marks."""
+    sides = [[t for t in traces if t.success is side] for side in (False, True)]
+    shares = [len(own) / whole for own, whole in zip(sides, outcomes, strict=True) if whole]
+    share = min([1.0, *shares])
+    return [
+        trace
+        for own, whole in zip(sides, outcomes, strict=True)
+        for trace in sorted(own, key=lambda t: mark_of(t.agent, t.id))[: round(share * whole)]
+    ]
 
 
 def _runs(traces: Sequence[Trace]) -> list[_Run]:
@@ -223,7 +243,7 @@ def _examples(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     could = [run for run in runs if key[0] != "tool_order" or key[1][1] in run.places]
     sides = [
-        (run.id for run in could if run.success is side and _has(run, key) is side)
+        [run.id for run in could if run.success is side and _has(run, key) is side]
         for side in (False, True)
     ]
     failing, succeeding = (

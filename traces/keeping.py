@@ -6,7 +6,8 @@ import logging
 import threading
 
 from tracetune.errors import NotFoundError
-from tracetune.traces.live_run import LiveRun, Outcome
+from tracetune.traces.live_parts import Outcome
+from tracetune.traces.live_run import LiveRun
 from tracetune.traces.model import Trace
 from tracetune.traces.redaction import Redactor
 from tracetune.traces.sinks import Sink, StoreSink

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,42 @@ from typing import Any
 import orjson
 from langchain_core.messages import BaseMessage, ToolMessage
 
-from tracetune.traces.model import ToolCall
+from tracetune.traces.model import Message, Step, Thought, ToolCall, Trace
 from tracetune.traces.readers.base import json_text
+from tracetune.traces.readers.blocks import blocks_of
 
-__all__ = ["Heard", "LiveCall", "plain", "reason", "text_of", "tool_message"]
+__all__ = [
+    "LONGEST_LABEL",
+    "Heard",
+    "LiveCall",
+    "Outcome",
+    "labels_of",
+    "plain",
+    "reason",
+    "spoken_in",
+    "steps_told",
+    "text_of",
+    "tool_message",
+]
+
+LONGEST_LABEL = 300
+"""Characters of a label."""
+
+_OURS = ("langgraph_", "ls_", "lc_", "checkpoint_", "tracetune_", "__", "task", "thread_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became known of a run's success beside what it did; None is unknown still."""
+
+    success: bool | None = None
+    score: float | None = None
+    feedback: str | Mapping[str, Any] | None = None
+
+    def on(self, trace: Trace) -> Trace:
+        """Return the trace with what is known."""
+        known = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return dataclasses.replace(trace, **{k: v for k, v in known.items() if v is not None})
 
 
 @dataclass(slots=True)
@@ -74,6 +107,17 @@ class Heard:
         return new
 
 
+def spoken_in(message: BaseMessage) -> tuple[list[str], str]:
+    """Return a reply's thoughts and its text."""
+    said = message.content
+    thought = message.additional_kwargs.get("reasoning_content")
+    if isinstance(said, str) and thought is None:
+        return [], said
+    parts = blocks_of([said] if isinstance(said, str) else said, "message")
+    first = [thought] if isinstance(thought, str) else []
+    return [*first, *parts.thoughts], "".join(parts.texts)
+
+
 def tool_message(output: Any, id: str) -> ToolMessage | None:
     if isinstance(output, ToolMessage):
         return output
@@ -97,3 +141,22 @@ def plain(value: Any) -> Any:
 
 def reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
+
+
+def steps_told(told: Iterable[Message | Thought | LiveCall]) -> tuple[Step, ...]:
+    """Return the steps; where one agent did all, it is the run's own, and not named."""
+    steps = [step.step() if isinstance(step, LiveCall) else step for step in told]
+    acts = [s for s in steps if not isinstance(s, Message) or s.role == "assistant"]
+    alone = len({step.agent for step in acts}) <= 1
+    return tuple(dataclasses.replace(s, agent=None) if alone and s.agent else s for s in steps)
+
+
+def labels_of(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a run's metadata holds that is worth grouping by."""
+    labels = {
+        name: str(value)[:LONGEST_LABEL]
+        for name, value in metadata.items()
+        if isinstance(value, str | int | float) and not name.startswith(_OURS)
+    }
+    thread = metadata.get("thread_id")
+    return labels if thread is None else {**labels, "thread": str(thread)}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -19,32 +17,28 @@ from langchain_core.messages import (
     convert_to_messages,
 )
 
-from tracetune.traces.failures import failure_kind_of
-from tracetune.traces.live_parts import Heard, LiveCall, plain, reason, text_of, tool_message
-from tracetune.traces.model import Message, Step, Thought, Trace
-from tracetune.traces.readers.blocks import blocks_of, flat
+from tracetune.traces.failures import judged
+from tracetune.traces.live_parts import (
+    LONGEST_LABEL,
+    Heard,
+    LiveCall,
+    Outcome,
+    labels_of,
+    plain,
+    reason,
+    spoken_in,
+    steps_told,
+    text_of,
+    tool_message,
+)
+from tracetune.traces.model import Message, Thought, Trace
+from tracetune.traces.readers.blocks import flat
 
-__all__ = ["LiveRun", "Outcome"]
+__all__ = ["LiveRun"]
 
 _AGENT, _RELEASE = "tracetune_agent", "tracetune_release"  # as TunedPrompt stamps them
 _TASKS = ("tracetune_task", "task")
-_LONGEST_LABEL = 300
 _CREATED = "langchain_create_agent"
-_OURS = ("langgraph_", "ls_", "lc_", "checkpoint_", "tracetune_", "__", "task", "thread_id")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became known of a run's success beside what it did; None is unknown still."""
-
-    success: bool | None = None
-    score: float | None = None
-    feedback: str | Mapping[str, Any] | None = None
-
-    def on(self, trace: Trace) -> Trace:
-        """Return the trace with what is known."""
-        known = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return dataclasses.replace(trace, **{k: v for k, v in known.items() if v is not None})
 
 
 class LiveRun:
@@ -136,15 +130,7 @@ class LiveRun:
         if message.id:
             self._answers.add(message.id)
         self._mark(message.response_metadata)
-        spoken = message.content
-        if isinstance(spoken, str) and "reasoning_content" not in message.additional_kwargs:
-            thoughts, text = [], spoken
-        else:
-            blocks = [spoken] if isinstance(spoken, str) else spoken
-            parts = blocks_of(blocks, "message")
-            thought = message.additional_kwargs.get("reasoning_content")
-            thoughts = [*([thought] if isinstance(thought, str) else []), *parts.thoughts]
-            text = "".join(parts.texts)
+        thoughts, text = spoken_in(message)
         if text:
             self._answers.add(text)
         self._steps += [Thought(thought, agent) for thought in thoughts]
@@ -211,7 +197,7 @@ class LiveRun:
             self._labels["ended_by"] = "cancelled"
             return
         self._labels["ended_by"] = "recursion_limit" if "Recursion" in name else "error"
-        self._labels["error"] = f"{name}: {reason(error)}"[:_LONGEST_LABEL]
+        self._labels["error"] = f"{name}: {reason(error)}"[:LONGEST_LABEL]
 
     def left_paused(self) -> None:
         """Take that nobody will resume it."""
@@ -233,13 +219,13 @@ class LiveRun:
             task=None if task is None else str(task),
             started_at=self._started_at,
             latency_s=self._active_s,
-            steps=tuple(self._agents_told()),
+            steps=steps_told(self._steps),
             turns=self._turns(),
             tokens_in=sum(tokens_in) if self._tokens else None,
             tokens_out=sum(tokens_out) if self._tokens else None,
-            labels={**_worth_grouping(self._metadata), **self._labels},
+            labels={**labels_of(self._metadata), **self._labels},
         )
-        return self.outcome.on(_judged(trace))
+        return self.outcome.on(judged(trace))
 
     def _release(self, agent: str) -> str | None:
         """Return the release all of the agent's steps were under; None where there were several."""
@@ -251,13 +237,6 @@ class LiveRun:
         if self._supersteps and not self._marks:  # TunedPrompt's limit counts calls of the model
             return max(self._supersteps) - min(self._supersteps) + 1
         return self._models or None
-
-    def _agents_told(self) -> Iterator[Step]:
-        """Yield the steps; where one agent did all, it is the run's own, and not named."""
-        steps = [step.step() if isinstance(step, LiveCall) else step for step in self._steps]
-        acts = [s for s in steps if not isinstance(s, Message) or s.role == "assistant"]
-        alone = len({step.agent for step in acts}) <= 1
-        return (dataclasses.replace(s, agent=None) if alone and s.agent else s for s in steps)
 
     def _agent(self, metadata: Mapping[str, Any]) -> str | None:
         """Return who acts: an agent's name, or the node of a graph; None for the run's own."""
@@ -320,23 +299,3 @@ class LiveRun:
         if self._began is not None:
             self._active_s += time.perf_counter() - self._began
             self._began = None
-
-
-def _judged(trace: Trace) -> Trace:
-    """Return it as failed when it raised; of any other end the run itself cannot tell."""
-    kind = failure_kind_of(trace)
-    raised = kind != "infrastructure" and trace.labels.get("ended_by") in (
-        "error",
-        "recursion_limit",
-    )
-    return dataclasses.replace(trace, failure_kind=kind, success=False if raised else None)
-
-
-def _worth_grouping(metadata: Mapping[str, Any]) -> dict[str, str]:
-    labels = {
-        name: str(value)[:_LONGEST_LABEL]
-        for name, value in metadata.items()
-        if isinstance(value, str | int | float) and not name.startswith(_OURS)
-    }
-    thread = metadata.get("thread_id")
-    return labels if thread is None else {**labels, "thread": str(thread)}

@@ -27,7 +27,7 @@ from tracetune.traces.views import agent_sums, connect_views, group_runs, rows_o
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["PartMaker", "Reading"]
+__all__ = ["PartMaker", "Reading", "looks_canonical"]
 
 Reading = Callable[[Path, Callable[[BadRecord], None], Redactor], Iterator[Trace]]
 """Yields a file's traces, redacted, and reports what it sets aside."""
@@ -66,7 +66,7 @@ class PartMaker:
             TraceError: A file is of no use, and `fatal` says that this stops everything.
         """
         stamps = tuple(map(stamp, files))  # before reading: what changes meanwhile is read again
-        direct = [path for path in files if self.direct and _looks_canonical(path)]
+        direct = [path for path in files if self.direct and looks_canonical(path)]
         while True:
             work = _Work(folder)
             redactor = _uncounted(self.redactor)
@@ -142,9 +142,11 @@ class PartMaker:
         return clean
 
     def _finish(self, work: _Work, part: Part) -> Part:
-        fold(self.db, work.staged, part.folder)
+        with ThreadPoolExecutor(1) as pool, self.db.cursor() as other:
+            folding = pool.submit(fold, self.db, work.staged, part.folder)
+            write_kept(other, work.sample, part.table("kept"))
+            folding.result()
         work.spool.path.unlink()
-        write_kept(self.db, work.sample, part.table("kept"))
         connect_views(self.db, [part.folder])
         metrics = None
         if self.lasting:
@@ -180,7 +182,7 @@ def _checked(files: Sequence[Path], sample: Sample) -> tuple[int, Path | None]:
     return count, None
 
 
-def _looks_canonical(path: Path) -> bool:
+def looks_canonical(path: Path) -> bool:
     """Whether it is worth a try: the first line is canonical."""
     from tracetune.traces.direct import OddLineError, checked_lines
 

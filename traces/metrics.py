@@ -92,7 +92,9 @@ def compute_metrics(
     """One `Metrics` per group, sorted by the groups' values.
 
     Args:
-        by: Columns (agent, ended_by, failure_kind, release, success, task) or labels.
+        by: Columns (agent, ended_by, failure_kind, release, success, task) or labels. Without
+            the agent (or `part_of`), runs of sub-agents that are `part_of` another are left out:
+            they would count twice.
         refs: The reward's references by agent; where an agent is missing, or `by` does not
             name the agent, the group's own medians.
 

@@ -91,7 +91,7 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """The canonical JSON form: `from_dict` reads it back to an equal trace."""
-        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        row = {name: getattr(self, name) for name in _TRACE_NAMES}
         row["started_at"] = _stamp(self.started_at)
         row["labels"] = dict(self.labels)
         row["steps"] = [_step_to_dict(step) for step in self.steps]
@@ -129,12 +129,25 @@ _STEPS: dict[str, type[Message] | type[Thought] | type[ToolCall]] = {
 }
 
 
+# Asked of the classes once: traces are written by the million.
+_NAMES = {
+    cls: (kind, tuple(field.name for field in dataclasses.fields(cls)))
+    for kind, cls in _STEPS.items()
+}
+_TRACE_NAMES = tuple(field.name for field in dataclasses.fields(Trace))
+
+
 def _step_to_dict(step: Step) -> dict[str, Any]:
-    kind = next(name for name, cls in _STEPS.items() if isinstance(step, cls))
-    row = {f.name: getattr(step, f.name) for f in dataclasses.fields(step)}
+    kind, names = _NAMES[type(step)]
+    row: dict[str, Any] = {"kind": kind}
+    for name in names:
+        if (value := getattr(step, name)) is not None:
+            row[name] = value
     if isinstance(step, ToolCall):
-        row |= {"arguments": dict(step.arguments), "started_at": _stamp(step.started_at)}
-    return {"kind": kind} | {name: value for name, value in row.items() if value is not None}
+        row["arguments"] = dict(step.arguments)
+        if step.started_at is not None:
+            row["started_at"] = _stamp(step.started_at)
+    return row
 
 
 def _step_from_dict(row: Mapping[str, Any]) -> Step:

@@ -24,6 +24,8 @@ Source: DDSketch, Masson et al., VLDB 2019 (arXiv 1908.10693), section 2.
 COLUMNS = ("agent", "ended_by", "failure_kind", "release", "success", "task")
 """What runs can be grouped by without being a label."""
 
+_PART_OF = "part_of"
+
 _Key = TypeVar("_Key")
 Rows = Callable[[str], Sequence[Mapping[str, Any]]]
 
@@ -147,7 +149,8 @@ def grouped(by: Sequence[str]) -> str:
     """SQL of the runs with, as `grp`, their values of `by` as one text that tells all apart.
 
     Each value is preceded by its length, an unknown one is a minus: any engine can build it, and
-    no value can look like two.
+    no value can look like two. Sub-agents' runs, which are `part_of` another, are left out where
+    the groups are not by agent: the other run has all their steps, tokens and time already.
     """
     values = "".join(
         f", CAST({f'r.{name}' if name in COLUMNS else _label(name)} AS STRING) AS by_{place}"
@@ -158,8 +161,9 @@ def grouped(by: Sequence[str]) -> str:
         f" ELSE CONCAT(CAST(LENGTH(by_{place}) AS STRING), ':', by_{place}) END"
         for place in range(len(by))
     )
-    key = f"CONCAT({parts})" if by else "''"
-    return f"SELECT v.*, {key} AS grp FROM (SELECT r.*{values} FROM runs AS r) AS v"
+    key = "by_0" if len(by) == 1 else f"CONCAT({parts})" if by else "''"
+    kept = "" if {"agent", _PART_OF} & set(by) else f" WHERE {_label(_PART_OF)} IS NULL"
+    return f"SELECT v.*, {key} AS grp FROM (SELECT r.*{values} FROM runs AS r{kept}) AS v"
 
 
 def _label(name: str) -> str:
@@ -170,17 +174,25 @@ def _label(name: str) -> str:
     )
 
 
-def _values(grp: str, by: Sequence[str]) -> tuple[Any, ...]:
-    values: list[Any] = []
-    for name in by:
+def _values(grp: str | None, by: Sequence[str]) -> tuple[Any, ...]:
+    texts = [grp] if len(by) == 1 else _taken_apart(grp or "", len(by))
+    return tuple(
+        text == "true" if name == "success" and text is not None else text
+        for name, text in zip(by, texts, strict=True)
+    )
+
+
+def _taken_apart(grp: str, count: int) -> list[str | None]:
+    values: list[str | None] = []
+    for _ in range(count):
         if grp[0] == "-":
             values.append(None)
             grp = grp[1:]
             continue
         size, _, rest = grp.partition(":")
-        value, grp = rest[: int(size)], rest[int(size) :]
-        values.append(value == "true" if name == "success" else value)
-    return tuple(values)
+        values.append(rest[: int(size)])
+        grp = rest[int(size) :]
+    return values
 
 
 def _whole(value: Any) -> int | None:

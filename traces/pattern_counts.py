@@ -8,48 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracetune.errors import TraceError
+from tracetune.traces.features import AgentRuns, Examples, Feature, Task, lowest
 from tracetune.traces.stratified import Ints, summed
 from tracetune.traces.terms import Said, join_said, task_hash
 
-__all__ = ["TASKS_KEPT", "AgentRuns", "Examples", "Feature", "PatternCounts", "lowest"]
+__all__ = ["TASKS_KEPT", "PatternCounts"]
 
 TASKS_KEPT = 1000
 """How many tasks of each agent runs are compared within: those with the lowest MD5."""
 
-_EXAMPLES = 5
 _LAYOUT = 1
-
-Task = tuple[str, str]
-"""Agent and task."""
-_Side = tuple[tuple[int, str], ...]
-Examples = tuple[_Side, _Side]
-"""(mark, id) of up to five runs with the lowest marks: the failed ones, the successful ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """Something a run has or lacks."""
-
-    agent: str
-    kind: str
-    """A kind of pattern, or "attempts": making exactly `detail` tool calls (-1: unknown)."""
-    tools: tuple[str, ...] = ()
-    detail: str | None = None
-
-    def key(self) -> tuple[Any, ...]:
-        """What features are sorted by."""
-        return self.agent, self.kind, self.tools, self.detail is not None, self.detail or ""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentRuns:
-    """How many runs of an agent there are."""
-
-    total: int
-    infrastructure: int
-    """Failures of the infrastructure, which count nowhere else."""
-    known: int
-    """Runs whose outcome is known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,19 +159,6 @@ def _sides(rows: Any) -> Examples:
 
 def _sorted(features: Iterable[Feature]) -> tuple[Feature, ...]:
     return tuple(sorted(features, key=Feature.key))
-
-
-def lowest(sides: Iterable[Examples]) -> Examples:
-    """The lowest marks of them all, on either side."""
-    failing: list[tuple[int, str]] = []
-    succeeding: list[tuple[int, str]] = []
-    for side in sides:
-        failing.extend(side[0])
-        succeeding.extend(side[1])
-    return (
-        tuple(heapq.nsmallest(_EXAMPLES, failing)),
-        tuple(heapq.nsmallest(_EXAMPLES, succeeding)),
-    )
 
 
 def _joined_agents(parts: Sequence[PatternCounts]) -> dict[str, AgentRuns]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tracetune.traces.pattern_counts import Examples, Feature
+from tracetune.traces.features import Examples, Feature
 from tracetune.traces.populations import Population, agent_numbers, outcomes
 from tracetune.traces.stratified import Ints, stratified_p_values, summed
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from tracetune.traces.features import AgentRuns, Examples, Feature, Task
 from tracetune.traces.model import Trace
-from tracetune.traces.pattern_counts import (
-    TASKS_KEPT,
-    AgentRuns,
-    Examples,
-    Feature,
-    PatternCounts,
-    Task,
-)
+from tracetune.traces.pattern_counts import TASKS_KEPT, PatternCounts
 from tracetune.traces.sample import mark_of
 from tracetune.traces.stratified import Ints, summed
-from tracetune.traces.terms import Said, said_in
+from tracetune.traces.terms import RUNS_SAID, Said, said_in
 
 __all__ = ["Queried", "count_patterns"]
 
@@ -207,11 +202,25 @@ def _numbers(rows: Sequence[Row], column: str, width: int) -> Ints:
 
 
 def _said(tables: Queried, agent: str | None) -> dict[str, tuple[Said, ...]]:
-    """What runs said, by agent. More are asked for than are taken: huge ones are not kept."""
-    ids: dict[str, list[str]] = {}
+    """What runs said, by agent."""
+    ids: dict[str, dict[bool, list[str]]] = {}
     for row in tables.query("pattern_sampled", agent=agent):
-        ids.setdefault(row["agent"], []).append(row["trace_id"])
-    return {
-        name: said_in(tables.traces(name, wanted), {id: mark_of(name, id) for id in wanted})
-        for name, wanted in ids.items()
-    }
+        sides = ids.setdefault(row["agent"], {False: [], True: []})
+        sides[row["success"]].append(row["trace_id"])
+    return {name: _said_by(tables, name, sides) for name, sides in ids.items()}
+
+
+def _said_by(tables: Queried, agent: str, sides: Mapping[bool, Sequence[str]]) -> tuple[Said, ...]:
+    first = [id for side in sides.values() for id in side[:RUNS_SAID]]
+    traces = tables.traces(agent, first)
+    found = Counter(trace.success for trace in traces)
+    # Huge runs are not kept: others that come next take their places.
+    more = [
+        id
+        for success, side in sides.items()
+        if found[success] < RUNS_SAID
+        for id in side[RUNS_SAID:]
+    ]
+    if more:
+        traces += tables.traces(agent, more)
+    return said_in(traces, {trace.id: mark_of(agent, trace.id) for trace in traces})

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tracetune.traces.features import AgentRuns, Feature
 from tracetune.traces.model import Trace
-from tracetune.traces.pattern_counts import AgentRuns, Feature, PatternCounts
+from tracetune.traces.pattern_counts import PatternCounts
 from tracetune.traces.pattern_splits import Split, splits
 from tracetune.traces.pattern_tables import count_patterns
 from tracetune.traces.populations import population, term_population
@@ -231,7 +232,8 @@ def _text(feature: Feature) -> str:
 
 def _shown(name: str) -> str:
     """A tool's name as one short printable line: whoever made the trace chose it."""
-    return "".join(c if c.isprintable() else "?" for c in name[:80])
+    short = name[:80]
+    return short if short.isprintable() else "".join(c if c.isprintable() else "?" for c in short)
 
 
 def _why_empty(counts: PatternCounts, min_support: int) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tracetune.traces.pattern_counts import Examples, Feature, PatternCounts, Task, lowest
+from tracetune.traces.features import Examples, Feature, Task, lowest
+from tracetune.traces.pattern_counts import PatternCounts
 from tracetune.traces.stratified import Ints, summed
 from tracetune.traces.terms import TERMS_TRIED, Said, choose_terms, halves, terms_of
 
@@ -177,13 +178,14 @@ def _with_unused(runs: Population, counts: PatternCounts) -> Population:
     features, marks = list(runs.features), list(runs.marks)
     examples, longs = list(runs.examples), runs.longs.copy()
     everything = _everything(runs, agent_of)
-    rows = [runs.cells]
+    rows, taken = [runs.cells], np.array([1, 1, -2, -2], dtype=np.int64)
+    edges = np.searchsorted(runs.cells[:, 0], np.arange(len(features) + 1)).tolist()
     for n in turned.tolist():
         features[n] = replace(features[n], kind="tool_unused")
         marks[n] = everything[agent_of[n]] - marks[n]
         examples[n] = counts.unused.get(runs.features[n], ((), ()))
         longs[n] = runs.all_longs[agent_of[n]] - longs[n]
-        own = runs.cells[runs.cells[:, 0] == n] * [1, 1, -2, -2]
+        own = runs.cells[edges[n] : edges[n + 1]] * taken
         whole = runs.everyone[runs.everyone[:, 0] == agent_of[n]]
         whole[:, 0] = n
         # Once taken twice, what is there already becomes what is missing.

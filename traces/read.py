@@ -6,13 +6,14 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tracetune.errors import TraceError
 from tracetune.traces.gather import Gathered, Gatherer, TooLateError
 from tracetune.traces.model import Trace
-from tracetune.traces.readers.base import UNUSABLE, BadRecord, Context, Reader, reason_of
+from tracetune.traces.readers.base import UNUSABLE, BadRecord, Context, Reader, reason_of, shown
 from tracetune.traces.readers.canonical import CANONICAL
 from tracetune.traces.readers.files import NotJson, find_files, records_of
 from tracetune.traces.readers.langfuse import LANGFUSE
@@ -96,21 +97,24 @@ def read_traces(
         raise TraceError(f"format is {format!r}, expected none beside a mapping")
     mapped = None if mapping is None else load_mapping(mapping)
     readers = [r for r in _READERS if format in ("auto", r.name)]
-    reading = _Reading([mapped.reader] if mapped else readers, on_bad or _warn)
-    if strict:
-        reading.on_bad = _refuse
-    traces = _traces(source, reading)
+    redacting = redactor or Redactor()
+    tell = _refuse if strict else on_bad or _warn
+
+    def clean(bad: BadRecord) -> None:  # a reason may show what stood in the record
+        tell(replace(bad, reason=redacting.text(bad.reason)))
+
+    traces = _traces(source, _Reading([mapped.reader] if mapped else readers, clean))
     if mapped:
         traces = _telling_what_is_silent(traces, mapped)
-    traces = map((redactor or Redactor()).trace, traces)
+    traces = map(redacting.trace, traces)
     return _stopping(traces) if strict else traces
 
 
 def _traces(source: Source, reading: _Reading) -> Iterator[Trace]:
     if isinstance(source, str | os.PathLike):
         return reading.files(*find_files(source), str(source))
-    if not isinstance(source, Iterable):
-        raise TraceError(f"source is {source!r:.40}, expected a path or an iterable of records")
+    if not isinstance(source, Iterable) or isinstance(source, bytes | bytearray):
+        raise TraceError(f"source is {shown(source)}, expected a path or an iterable of records")
     if isinstance(source, list | tuple) and source and all(map(_is_path, source)):
         found = [(*find_files(path), str(path)) for path in source]
         return itertools.chain.from_iterable(reading.files(*each) for each in found)
@@ -268,9 +272,10 @@ class _Records:
             if len(likely) == 1:
                 yield from self.read(likely[0], position, record)
                 return
-        shown = sorted(map(str, record)) if isinstance(record, Mapping) else type(record).__name__
+        is_object = isinstance(record, Mapping)
+        found = shown(sorted(map(str, record)), 80) if is_object else type(record).__name__
         expected = self.reading.expected()
-        self.set_aside(position, f"{shown!s:.80} is in no known format, expected {expected}")
+        self.set_aside(position, f"{found} is in no known format, expected {expected}")
 
     def whole(self, gathered: Gathered) -> Iterator[Trace]:
         """Yield the traces of a record, or of all parts of one trace."""

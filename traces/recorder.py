@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from tracetune.errors import InputError
 from tracetune.traces.keeping import Keeper
-from tracetune.traces.live_run import Outcome
+from tracetune.traces.live_parts import Outcome
 from tracetune.traces.live_runs import LiveRuns
 from tracetune.traces.model import Trace
 from tracetune.traces.redaction import Redactor

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tracetune.errors import InputError
@@ -27,6 +27,9 @@ _PHONE = r"[+(]?[0-9][0-9 ()./-]{5,24}[0-9]"
 
 _DEEPEST = 100
 """Nesting of tool arguments that is followed; what lies deeper goes whole."""
+
+_ENDLESS = 2_000
+"""Levels that no JSON has which was read from a file."""
 
 _counting = threading.Lock()
 
@@ -86,7 +89,10 @@ class Redactor:
         names change only where they are a credential themselves.
         """
         # One look at everything at once: nearly all traces hold nothing, and this is quick.
-        if not self._suspects(_encoded("\0".join(_texts(trace)))):
+        if not self._on:
+            return trace
+        texts = _texts(trace)
+        if texts is not None and not self._suspects(_encoded("\0".join(texts))):
             return trace
         clean: Trace = self._record(trace, 0)
         return clean
@@ -110,19 +116,22 @@ class Redactor:
         with _counting:
             self.counts[kind] += 1
 
-    def _value(self, value: Any, depth: int) -> Any:
+    def _value(self, value: Any, depth: int, key: Any = None) -> Any:
         """Return any part of a trace without secrets; the same object when it holds none."""
         if isinstance(value, str):
-            return self.text(value)
+            new = self.text(value)
+            return self._named(key, value) if new is value else new
         if isinstance(value, Mapping | list | tuple) and depth > _DEEPEST:
             self._count("nested too deep")
             return "<redacted: nested too deep>"
         if isinstance(value, Mapping):
             return self._mapping(value, depth)
         if isinstance(value, list | tuple):
-            new = [self._value(part, depth + 1) for part in value]
-            same = all(a is b for a, b in zip(new, value, strict=True))
-            return value if same else tuple(new) if isinstance(value, tuple) else new
+            parts = [self._value(part, depth + 1, key) for part in value]
+            same = all(a is b for a, b in zip(parts, value, strict=True))
+            return value if same else tuple(parts) if isinstance(value, tuple) else parts
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return self._named(key, value)
         return self._record(value, depth) if dataclasses.is_dataclass(value) else value
 
     def _record(self, record: Any, depth: int) -> Any:
@@ -133,47 +142,55 @@ class Redactor:
 
     def _mapping(self, mapping: Mapping[Any, Any], depth: int) -> Mapping[Any, Any]:
         new: dict[Any, Any] = {}
+        titled = mapping.get("name")  # {"name": "DB_PASSWORD", "value": …}, as Kubernetes has it
         for key, value in mapping.items():
             name = self._value(key, depth)
             while name in new:  # two keys that were secrets
                 name = f"{name}'"
-            new[name] = self._named(key, value, depth)
+            new[name] = self._value(value, depth + 1, titled if key == "value" else key)
         same = all(k in new and new[k] is value for k, value in mapping.items())
         return mapping if same else new
 
-    def _named(self, key: Any, value: Any, depth: int) -> Any:
-        plain = isinstance(value, str | int | float) and not isinstance(value, bool)
-        new = self._value(value, depth + 1)
-        if new is value and plain and isinstance(key, str) and names_secret(key, str(value)):
+    def _named(self, key: Any, value: str | float) -> str | float:
+        """Return the value, unless the key says that it is a secret."""
+        if isinstance(key, str) and names_secret(key, str(value)):
             self._count("secret")
             return "<redacted: secret>"
-        return new
+        return value
 
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")  # JSON may hold half a character
 
 
-def _texts(trace: Trace) -> Iterator[str]:
-    """Yield all texts of a trace; a key of a mapping as in `key: value`, for what it may name."""
-    yield from (trace.id, trace.agent, trace.release or "", trace.task or "")
-    left: list[Any] = [trace.feedback, trace.labels]
+def _texts(trace: Trace) -> list[str] | None:
+    """Return all texts of a trace, a key of a mapping as in `key: value`, for what it may name.
+
+    None if it is nested so deep that it may hold itself.
+    """
+    texts = [trace.id, trace.agent, trace.release or "", trace.task or ""]
+    level: list[Any] = [trace.feedback, trace.labels]
     for step in trace.steps:
-        yield step.agent or ""
+        texts.append(step.agent or "")
         if isinstance(step, ToolCall):
-            yield step.name
-            left += (step.arguments, step.result, step.error)
+            texts.append(step.name)
+            level += (step.arguments, step.result, step.error)
         else:
-            yield step.text
-    while left:
-        value = left.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, Mapping):
-            yield from (f"{key}:" for key in value)
-            left += value.values()
-        elif isinstance(value, list | tuple):
-            left += value
+            texts.append(step.text)
+    for _ in range(_ENDLESS):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                texts.append(value)
+            elif isinstance(value, Mapping):
+                texts += (f"{key}:" for key in (*value, value.get("name")))
+                inner += value.values()
+            elif isinstance(value, list | tuple):
+                inner += value
+        if not inner:
+            return texts
+        level = inner
+    return None
 
 
 @functools.cache

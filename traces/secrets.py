@@ -81,6 +81,11 @@ _KEY = r"(?:api|access|account|auth|encryption|master|private|secret|signing)[ _
 _SURE = rf"{_PASSWORD}|{_KEY}|client[_-]?secret|(?:access|auth|bearer|refresh|session)[_-]?token"
 _NAME = rf"(?P<before>[A-Za-z]*[_-]?)(?P<name>(?i:{_SURE}|secret|token|credentials?))"
 _IS = r"(?P<is>[\"'`\]\\]*\s{0,4}(?::=|=>|==?|:)\s{0,4})"
+# Kubernetes and HTTP archives write `name: DB_PASSWORD`, and `value: …` after it.
+_VALUE_KEY = (
+    r"(?:[\"'\\]*,?(?:\s|\\[nrt]){1,40}[\"'\\]*|[\"'\\]+,[\"'\\]+)"
+    r"(?i:value)[\"'\\]*\s{0,4}:\s{0,4}"
+)
 _VALUE = (
     r"(?:\\*\"(?P<double>[^\"\s]+)(?:\"|\z)|\\*'(?P<single>[^'\s]+)(?:'|\z)"
     r"|(?P<bare>[^\s\"'`\\;&<>(){}\[\]]+))"
@@ -163,6 +168,7 @@ _NAMED = (
     ), _random),
     _Rule("URL signature", r"[?&]sig=", r"[?&]sig=(?P<secret>[\w%+/=-]{30,})"),
     _Rule("secret", rf"{_NAME}{_IS}", rf"{_NAME}{_IS}{_VALUE}", _assigned),
+    _Rule("secret", rf"{_NAME}{_VALUE_KEY}", rf"{_NAME}(?P<is>{_VALUE_KEY}){_VALUE}", _assigned),
     _Rule("secret", rf"--[a-z-]*{_NAME}\s", rf"--[a-z-]*{_NAME}(?P<is>\s+){_VALUE}", _assigned),
 )  # fmt: skip
 

@@ -6,14 +6,15 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from tracetune.traces.making import PartMaker
 from tracetune.traces.parts import Part, stamp
 
-__all__ = ["LAYOUT", "Shelf", "parts_of"]
+__all__ = ["LAYOUT", "TOGETHER", "Shelf", "parts_of"]
 
 LAYOUT = 1
 """Of the tables and what is kept beside them; parts of another layout are made again."""
@@ -21,7 +22,7 @@ LAYOUT = 1
 _ALONE = 8 << 20
 """A file of as many bytes is a part of its own."""
 
-_TOGETHER = 64 << 20
+TOGETHER = 64 << 20
 """Smaller files share a part, up to as many bytes: thousands of parts would be slow to open."""
 
 
@@ -34,7 +35,9 @@ class Shelf:
     @classmethod
     def of(cls, cache: Path, settings: object) -> Shelf:
         """The shelf in a cache for settings that decide what is read, as JSON."""
-        content = json.dumps([LAYOUT, settings], sort_keys=True, default=repr)
+        # What is read, and what is taken out as a secret, changes with the versions of these.
+        made_by = [version("tracetune"), version("detect-secrets")]
+        content = json.dumps([LAYOUT, made_by, settings], sort_keys=True, default=repr)
         name = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
         folder = cache / f"traces-{name}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,12 +74,17 @@ class Shelf:
 
 
 def parts_of(
-    files: Sequence[Path], maker: PartMaker, shelf: Shelf | None, folder: Path
+    files: Sequence[Path],
+    make: Callable[[list[list[Path]]], Iterable[Part]],
+    shelf: Shelf | None = None,
+    together: int = TOGETHER,
 ) -> list[Part]:
     """The parts of all files, each file in one, in the order of their first files.
 
     Args:
-        folder: Where parts are made when there is no shelf.
+        make: Makes a part of each group of files, in their order.
+        shelf: Where parts may be at hand.
+        together: Small files share a part, up to as many bytes.
     """
     order = {str(path): place for place, path in enumerate(files)}
     held = list(shelf.parts(frozenset(order))) if shelf else []
@@ -87,18 +95,13 @@ def parts_of(
         if not names & known:
             found.append(part)
             known |= names
-    for group in _groups([path for path in files if str(path) not in known]):
-        if shelf is not None:
-            found.append(shelf.make(maker, group))
-        else:
-            made = Path(tempfile.mkdtemp(prefix="part-", dir=folder))
-            found.append(maker.of_files(made, group))
+    found += make(list(_groups([path for path in files if str(path) not in known], together)))
     return sorted(found, key=lambda part: min(order[was[0]] for was in part.files))
 
 
-def _groups(files: Sequence[Path]) -> Iterator[list[Path]]:
+def _groups(files: Sequence[Path], together: int) -> Iterator[list[Path]]:
     group: list[Path] = []
-    room = _TOGETHER
+    room = together
     for path in files:
         size = stamp(path)[1]
         if size >= _ALONE:
@@ -106,7 +109,7 @@ def _groups(files: Sequence[Path]) -> Iterator[list[Path]]:
             continue
         if group and size > room:
             yield group
-            group, room = [], _TOGETHER
+            group, room = [], together
         group.append(path)
         room -= size
     if group:

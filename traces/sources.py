@@ -11,6 +11,7 @@ from typing import Any
 
 from tracetune.errors import TraceError
 from tracetune.traces.model import Trace
+from tracetune.traces.orders import Order
 from tracetune.traces.parts import Part
 from tracetune.traces.read import FORMATS, read_traces
 from tracetune.traces.readers.base import BadRecord
@@ -52,10 +53,18 @@ class Sources:
         elif isinstance(source, list | tuple) and source and all(map(_is_path, source)):
             self.files = self._found(source)
 
-    @property
-    def direct(self) -> bool:
-        """Whether canonical files need no reader."""
-        return self._settings["format"] in ("auto", "canonical") and not self._settings["mapping"]
+    def order(self, folder: Path, *, shelved: bool) -> Order:
+        """An order for parts in a folder, still without files."""
+        settings = self._settings
+        return Order(
+            settings,
+            self._redactor,
+            direct=settings["format"] in ("auto", "canonical") and not settings["mapping"],
+            folder=folder,
+            shelved=shelved,
+            # A file must be of use that was named, not found; or all must.
+            fatal=frozenset(map(str, self.files or ()) if settings["strict"] else self._named),
+        )
 
     def key(self) -> dict[str, Any]:
         """What decides which traces a file has, besides the file, as JSON."""
@@ -65,16 +74,6 @@ class Sources:
         redacts = {name: value for name, value in vars(self._redactor).items() if name != "counts"}
         plain = {k: v for k, v in redacts.items() if isinstance(v, bool | str | None)}
         return {"format": self._settings["format"], "mapping": mapping, "redacts": plain}
-
-    def fatal(self, path: str) -> bool:
-        """Whether the file must be usable: it was named, not found, or all must."""
-        return self._settings["strict"] or path in self._named
-
-    def traces_of(
-        self, path: Path, on_bad: Callable[[BadRecord], None], redactor: Redactor
-    ) -> Iterator[Trace]:
-        """The traces of one file."""
-        return read_traces(path, on_bad=on_bad, redactor=redactor, **self._settings)
 
     def records(self) -> Iterator[Trace]:
         """The traces of a source in memory."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ __all__ = ["Ints", "cochran_mantel_haenszel", "exact_conditional", "stratified_p
 _EXACT_WORK = 20_000
 """Informative strata × possible values of the sum, up to which the exact test is worth its time."""
 _MANTEL_FLEISS = 5
+_AT_ONCE = 200_000
+"""Chances worked out in one array."""
 
 
 def exact_conditional(strata: Ints) -> float:
@@ -35,25 +40,9 @@ def exact_conditional(strata: Ints) -> float:
         that of R's `mantelhaen.test(exact = TRUE)`.
     """
     import numpy as np
-    from scipy.special import gammaln  # type: ignore[import-untyped,unused-ignore]
 
-    low, high = _bounds(strata)
-    strata, low, high = strata[high > low], low[high > low], high[high > low]
-    if not len(strata):
-        return 1.0
-    sizes = high - low + 1
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    k = np.arange(sizes.sum()) - np.repeat(starts - low, sizes)
-    _, used, successes, runs = (np.repeat(column, sizes) for column in strata.T)
-    parts = np.stack([k, used - k, successes - k, runs - successes - used + k])
-    log_chance = -gammaln(parts + 1.0).sum(axis=0)
-    # Relative to the likeliest split: no overflow, and the normalising constant cancels out.
-    chance = np.exp(log_chance - np.repeat(np.maximum.reduceat(log_chance, starts), sizes))
-    pieces = np.split(chance / np.repeat(np.add.reduceat(chance, starts), sizes), starts[1:])
-    total = functools.reduce(np.convolve, sorted(pieces, key=len))
-    observed = total[int((strata[:, 0] - low).sum())]
-    # Sums as likely as the observed one belong to the tail even when rounding differs.
-    return float(min(1.0, total[total <= observed * (1 + 1e-7)].sum() / total.sum()))
+    [p_value] = _exact_p_values(np.zeros(len(strata), dtype=np.int64), strata, 1)
+    return p_value
 
 
 def cochran_mantel_haenszel(strata: Ints) -> float:
@@ -90,13 +79,20 @@ def stratified_p_values(cells: Ints, totals: Ints, count: int) -> list[float]:
     observed, mean, spread, lowest, highest, informative = sums
     near = np.minimum(mean - lowest, highest - mean) < _MANTEL_FLEISS
     exactly = near | (informative * (highest - lowest) <= _EXACT_WORK)
-    edges = np.searchsorted(cells[:, 0], np.arange(count + 1))
-    return [
-        exact_conditional(strata[edges[n] : edges[n + 1]])
-        if exactly[n]
-        else _corrected(observed[n] - mean[n], spread[n])
-        for n in range(count)
+    p_values = [
+        1.0 if exact else _corrected(difference, variance)
+        for exact, difference, variance in zip(
+            exactly.tolist(), (observed - mean).tolist(), spread.tolist(), strict=True
+        )
     ]
+    wanted = np.flatnonzero(exactly)
+    place = np.full(count, -1, dtype=np.int64)
+    place[wanted] = np.arange(len(wanted))
+    own = exactly[cells[:, 0]]
+    tested = _exact_p_values(place[cells[own, 0]], strata[own], len(wanted))
+    for n, p_value in zip(wanted.tolist(), tested, strict=True):
+        p_values[n] = p_value
+    return p_values
 
 
 def summed(rows: Ints, keys: int) -> Ints:
@@ -105,10 +101,86 @@ def summed(rows: Ints, keys: int) -> Ints:
 
     if not len(rows):
         return rows
-    rows = rows[np.lexsort(rows[:, :keys].T[::-1])]
+    least, most = rows[:, :keys].min(axis=0), rows[:, :keys].max(axis=0)
+    ranges = [high - low + 1 for low, high in zip(least.tolist(), most.tolist(), strict=True)]
+    if math.prod(ranges) < 2**62:
+        # One number sorts much faster than several, and often all are in order already.
+        key = np.ravel_multi_index((rows[:, :keys] - least).T, ranges)
+        if (key[1:] > key[:-1]).all():
+            return rows
+        order = np.argsort(key)
+    else:
+        order = np.lexsort(rows[:, :keys].T[::-1])
+    rows = rows[order]
     new = np.concatenate([[True], (rows[1:, :keys] != rows[:-1, :keys]).any(axis=1)])
     starts = np.flatnonzero(new)
     return np.concatenate([rows[starts, :keys], np.add.reduceat(rows[:, keys:], starts)], axis=1)
+
+
+def _exact_p_values(owners: Ints, strata: Ints, count: int) -> list[float]:
+    """`exact_conditional` of each of `count` features, which own the strata in ascending order."""
+    import numpy as np
+
+    low, high = _bounds(strata)
+    told = high > low
+    owners, strata, low, high = owners[told], strata[told], low[told], high[told]
+    sizes = high - low + 1
+    excess = np.bincount(owners, weights=strata[:, 0] - low, minlength=count).astype(np.int64)
+    edges = np.searchsorted(owners, np.arange(count + 1)).tolist()
+    ends = np.cumsum(sizes)
+    p_values: list[float] = []
+    while len(p_values) < count:
+        # As many features at once as one array should hold, at least one.
+        first = len(p_values)
+        start = edges[first]
+        room = int(ends[start - 1]) + _AT_ONCE if start else _AT_ONCE
+        fits = bisect.bisect_right(edges, int(np.searchsorted(ends, room, side="right"))) - 1
+        last = max(first + 1, min(fits, count))
+        rows = slice(start, edges[last])
+        pieces = _chances(strata[rows], low[rows], sizes[rows])
+        for n in range(first, last):
+            own = pieces[edges[n] - start : edges[n + 1] - start]
+            p_values.append(_tails(own, int(excess[n])) if own else 1.0)
+    return p_values
+
+
+def _chances(strata: Ints, low: Ints, sizes: Ints) -> list[NDArray[np.float64]]:
+    """Of each stratum the chances of its possible values, from the lowest on; their sum is 1."""
+    import numpy as np
+
+    if not len(strata):
+        return []
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    k = np.arange(sizes.sum()) - np.repeat(starts - low, sizes)
+    _, used, successes, runs = (np.repeat(column, sizes) for column in strata.T)
+    parts = np.stack([k, used - k, successes - k, runs - successes - used + k])
+    log_chance = -_log_factorials(parts).sum(axis=0)
+    # Relative to the likeliest split: no overflow, and the normalising constant cancels out.
+    chance = np.exp(log_chance - np.repeat(np.maximum.reduceat(log_chance, starts), sizes))
+    chance /= np.repeat(np.add.reduceat(chance, starts), sizes)
+    edges = [*starts.tolist(), len(chance)]
+    return [chance[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def _log_factorials(numbers: Ints) -> NDArray[np.float64]:
+    import numpy as np
+    from scipy.special import gammaln  # type: ignore[import-untyped,unused-ignore]
+
+    most = int(numbers.max())
+    if most >= numbers.size:
+        found: NDArray[np.float64] = gammaln(numbers + 1.0)
+        return found
+    table: NDArray[np.float64] = gammaln(np.arange(most + 1) + 1.0)
+    return table[numbers]
+
+
+def _tails(pieces: Sequence[NDArray[np.float64]], observed: int) -> float:
+    """The share of all sums that are no likelier than the one observed, counted from the least."""
+    import numpy as np
+
+    total = functools.reduce(np.convolve, sorted(pieces, key=len))
+    # Sums as likely as the observed one belong to the tail even when rounding differs.
+    return float(min(1.0, total[total <= total[observed] * (1 + 1e-7)].sum() / total.sum()))
 
 
 def _bounds(strata: Ints) -> tuple[Ints, Ints]:

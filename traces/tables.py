@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -21,17 +19,18 @@ from tracetune.traces.failures import failure_kind_of
 from tracetune.traces.load import connect, put
 from tracetune.traces.making import PartMaker
 from tracetune.traces.model import Trace
+from tracetune.traces.orders import Order, processes_of, read_parts
 from tracetune.traces.partials import COLUMNS, MetricsPartial, count_runs
 from tracetune.traces.parts import Part
 from tracetune.traces.readers.base import BadRecord
 from tracetune.traces.readers.canonical import trace_of
 from tracetune.traces.redaction import Redactor
 from tracetune.traces.sample import KEPT, KEPT_BYTES
-from tracetune.traces.shelf import Shelf, parts_of
+from tracetune.traces.shelf import Shelf
 from tracetune.traces.sources import Source, Sources
 from tracetune.traces.spool import second
 
-__all__ = ["KEPT", "STEP_LIMITS", "TraceTables", "digest_of", "error_key", "opened"]
+__all__ = ["KEPT", "STEP_LIMITS", "TraceTables", "error_key", "opened"]
 
 STEP_LIMITS = frozenset({"max_step", "max_steps", "recursion_limit"})
 """Values of the label `ended_by` that say a step limit ended the run."""
@@ -67,6 +66,7 @@ class TraceTables:
         on_bad: Callable[[BadRecord], None] | None = None,
         redactor: Redactor | None = None,
         cache: Path | None = None,
+        processes: int | None = None,
     ) -> TraceTables:
         """The traces of a source; the arguments are those of `read_traces`.
 
@@ -78,19 +78,24 @@ class TraceTables:
                 that `read_traces` read.
             cache: A folder. What was read of each file is kept there as Parquet files, and not
                 read again until the file changes.
+            processes: How many may read files of foreign formats, where these are many and large
+                enough; what is found is the same. None: as TRACETUNE_PROCESSES says, else one a
+                core, up to 4.
 
         Raises:
             TraceError: As `read_traces`.
+            InputError: `processes` is less than 1.
         """
+        count = processes_of(processes)
         tables = cls.__new__(cls)
         tables._begin(redactor or Redactor())
         with tables._all_or_nothing():
             how = {"format": format, "mapping": mapping, "strict": strict}
             sources = Sources(source, how, on_bad, tables._redactor)
-            tables._read(sources, cache)
+            tables._read(sources, cache, count)
         return tables
 
-    def __enter__(self) -> TraceTables:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -142,6 +147,10 @@ class TraceTables:
     def query(self, name: str, /, **params: Any) -> list[dict[str, Any]]:
         """The rows of `traces/sql/<name>.sql`, as dicts by column name."""
         return views.rows_of(self._db, name, params)
+
+    def columns(self, name: str, /, **params: Any) -> dict[str, Any]:
+        """The same rows as numpy arrays by column name, masked where unknown."""
+        return views.columns_of(self._db, name, params)
 
     def count(self, by: Sequence[str]) -> MetricsPartial:
         """The counts that metrics are made of, by group; by agent they may be at hand already.
@@ -201,31 +210,34 @@ class TraceTables:
     def _room(self) -> Path:
         return Path(tempfile.mkdtemp(prefix="part-", dir=self._folder.name))
 
-    def _maker(self, sources: Sources | None = None, *, lasting: bool = False) -> PartMaker:
+    def _maker(self) -> PartMaker:
         return PartMaker(
             self._db,
-            sources.traces_of if sources else lambda *_: iter(()),
+            lambda *_: iter(()),
             self._redactor,
-            direct=sources is not None and sources.direct,
-            fatal=sources.fatal if sources else lambda _: True,
-            lasting=lasting,
+            direct=False,
+            fatal=lambda _: True,
+            lasting=False,
         )
 
-    def _read(self, sources: Sources, cache: Path | None) -> None:
-        maker = self._maker(sources, lasting=cache is not None)
+    def _read(self, sources: Sources, cache: Path | None, processes: int) -> None:
         if sources.files is None:
             aside = sources.refuse
-            parts = [maker.of_traces(self._room(), sources.records(), aside)]
+            parts = [self._maker().of_traces(self._room(), sources.records(), aside)]
         else:
-            shelf = Shelf.of(cache, sources.key()) if cache else None
-            parts = parts_of(sources.files, maker, shelf, Path(self._folder.name))
+            folder = Shelf.of(cache, sources.key()).folder if cache else Path(self._folder.name)
+            order = sources.order(folder, shelved=cache is not None)
+            parts = self._parts_of(sources.files, order, processes)
         sources.report(parts)
         self._use(parts)
         names = {str(part.folder): part.files[0][0] for part in parts if part.files}
-        for folder, agent, id in self._doubles:
-            sources.refuse(second(agent, id), names[folder])
+        for place, agent, id in self._doubles:
+            sources.refuse(second(agent, id), names[place])
         for part in parts:
             self._redactor.counts.update(part.redacted)
+
+    def _parts_of(self, files: Sequence[Path], order: Order, processes: int) -> list[Part]:
+        return read_parts(files, order, self._db, processes)
 
     def _use(self, parts: list[Part]) -> None:
         self._parts = parts
@@ -234,12 +246,7 @@ class TraceTables:
         if len(parts) > 1 and (doubles := views.doubles_of(self._db, folders)):
             self._doubles = doubles
             views.connect_views(self._db, folders, doubles)
-            sums = [
-                {
-                    row["agent"]: (row["runs"], int(row["digest"]))
-                    for row in self.query("agent_sums")
-                }
-            ]
+            sums = [views.agent_sums(self._db)]
         else:
             sums = [part.agents for part in parts]
         for agents in sums:
@@ -249,7 +256,7 @@ class TraceTables:
 
     def _kept(self, agent: str, ids: list[str] | None) -> Iterator[Trace]:
         spent: dict[bool | None, list[int]] = {}
-        for row in self.query("kept_runs", agent=agent, ids=ids):
+        for row in views.rows_of(self._db, "kept_runs", {"agent": agent, "ids": ids}):
             count = spent.setdefault(row["success"], [0, 0])
             count[0] += 1
             count[1] += len(row["line"].encode())
@@ -267,16 +274,6 @@ def opened(traces: Iterable[Trace] | TraceTables) -> Iterator[TraceTables]:
         return
     with TraceTables(traces) as tables:
         yield tables
-
-
-def digest_of(traces: Iterable[Trace]) -> str:
-    """16 hex digits that stand for the traces' content, whatever their order."""
-    return f"{sum(_digest(trace) for trace in traces) % 2**64:016x}"
-
-
-def _digest(trace: Trace) -> int:
-    content = json.dumps(trace.to_dict(), sort_keys=True, default=str)
-    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "big")
 
 
 def _hex(total: int) -> str:

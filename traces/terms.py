@@ -14,6 +14,7 @@ from typing import Any
 from tracetune.traces.model import Message, Thought, ToolCall, Trace
 
 __all__ = [
+    "RUNS_SAID",
     "TERMS_TRIED",
     "Said",
     "choose_terms",
@@ -27,7 +28,9 @@ __all__ = [
 TERMS_TRIED = 50
 """How many terms of an agent are tested at most."""
 
-_RUNS = 500
+RUNS_SAID = 500
+"""How many runs of each outcome are listened to at most."""
+
 _SIZE = 16_000_000
 _TEXT = 8000
 _TELLING = 1.96
@@ -72,7 +75,7 @@ def said_in(traces: Iterable[Trace], marks: Mapping[str, int]) -> tuple[Said, ..
     known = [trace for trace in traces if trace.success is not None]
     lowest = sorted(known, key=lambda trace: (marks[trace.id], trace.id))
     sides = (
-        itertools.islice((trace for trace in lowest if trace.success is outcome), _RUNS)
+        itertools.islice((trace for trace in lowest if trace.success is outcome), RUNS_SAID)
         for outcome in (False, True)
     )
     return join_said(_said(trace, marks[trace.id]) for side in sides for trace in side)
@@ -87,7 +90,7 @@ def join_said(said: Iterable[Said]) -> tuple[Said, ...]:
     kept: list[Said] = []
     runs, sizes = Counter[bool](), Counter[bool]()
     for one in sorted(said, key=lambda one: (one.mark, one.id)):
-        if runs[one.success] < _RUNS and sizes[one.success] < _SIZE:
+        if runs[one.success] < RUNS_SAID and sizes[one.success] < _SIZE:
             kept.append(one)
         runs[one.success] += 1
         sizes[one.success] += one.size

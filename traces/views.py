@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Double",
     "agent_sums",
+    "columns_of",
     "connect_views",
     "doubles_of",
     "group_runs",
@@ -77,6 +78,13 @@ def rows_of(
     cursor = db.execute(sql_text(name), values or {})
     columns = [column[0] for column in cursor.description or ()]
     return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+def columns_of(
+    db: DuckDBPyConnection, name: str, values: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The columns of `traces/sql/<name>.sql` as arrays, masked where unknown."""
+    return dict(db.execute(sql_text(name), values or {}).fetchnumpy())
 
 
 def write_kept(db: DuckDBPyConnection, sample: Sample, path: Path) -> None:

@@ -4,6 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tracetune.dropin.email_agent import aupdate_prompts_in_store, update_prompts_in_store
+    from tracetune.dropin.langmem import create_multi_prompt_optimizer, create_prompt_optimizer
+    from tracetune.dropin.stratus import LLMMetaAgent
+    from tracetune.dropin.stratus_config import LLMMetaAgentConfig
     from tracetune.errors import (
         ConflictError,
         InputError,
@@ -20,9 +24,9 @@ if TYPE_CHECKING:
     from tracetune.graph.build import build_graph
     from tracetune.graph.context import Settings
     from tracetune.graph.state import CycleInput, CycleReport
-    from tracetune.nodes.classify_by_rules import Blame, rank_prompts
     from tracetune.nodes.configure_by_rules import ConfigProposal, tune_config
     from tracetune.nodes.guards import Violation, check_prompt
+    from tracetune.nodes.ranking import Blame, rank_prompts
     from tracetune.stores.backends import open_store
     from tracetune.stores.bundle import Bundle
     from tracetune.stores.memory import AgentMemory, ProceduralMemory
@@ -37,11 +41,17 @@ if TYPE_CHECKING:
     from tracetune.traces.patterns import Pattern, mine_patterns
     from tracetune.traces.read import read_traces
     from tracetune.traces.readers.base import BadRecord
+    from tracetune.traces.recorder import TraceRecorder
+    from tracetune.traces.redaction import Redactor
     from tracetune.traces.reward import RewardRefs, RewardSpec
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "dropin.email_agent": ("aupdate_prompts_in_store", "update_prompts_in_store"),
+    "dropin.langmem": ("create_multi_prompt_optimizer", "create_prompt_optimizer"),
+    "dropin.stratus": ("LLMMetaAgent",),
+    "dropin.stratus_config": ("LLMMetaAgentConfig",),
     "errors": (
         "ConflictError",
         "InputError",
@@ -58,9 +68,9 @@ _HOMES = {
     "graph.build": ("build_graph",),
     "graph.context": ("Settings",),
     "graph.state": ("CycleInput", "CycleReport"),
-    "nodes.classify_by_rules": ("Blame", "rank_prompts"),
     "nodes.configure_by_rules": ("ConfigProposal", "tune_config"),
     "nodes.guards": ("Violation", "check_prompt"),
+    "nodes.ranking": ("Blame", "rank_prompts"),
     "stores.backends": ("open_store",),
     "stores.bundle": ("Bundle",),
     "stores.memory": ("AgentMemory", "ProceduralMemory"),
@@ -75,6 +85,8 @@ _HOMES = {
     "traces.patterns": ("Pattern", "mine_patterns"),
     "traces.read": ("read_traces",),
     "traces.readers.base": ("BadRecord",),
+    "traces.recorder": ("TraceRecorder",),
+    "traces.redaction": ("Redactor",),
     "traces.reward": ("RewardRefs", "RewardSpec"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -91,6 +103,8 @@ __all__ = [
     "Guideline",
     "InputError",
     "JournalEntry",
+    "LLMMetaAgent",
+    "LLMMetaAgentConfig",
     "Message",
     "Metrics",
     "ModelError",
@@ -102,6 +116,7 @@ __all__ = [
     "Project",
     "ProjectError",
     "PromptSpec",
+    "Redactor",
     "Release",
     "ReplyError",
     "RewardRefs",
@@ -113,16 +128,20 @@ __all__ = [
     "ToolMetrics",
     "Trace",
     "TraceError",
+    "TraceRecorder",
     "TraceTuneError",
     "TunedPrompt",
     "Verdict",
     "Violation",
     "WriteError",
     "atuned",
+    "aupdate_prompts_in_store",
     "build_graph",
     "check_prompt",
     "compare_runs",
     "compute_metrics",
+    "create_multi_prompt_optimizer",
+    "create_prompt_optimizer",
     "load_project",
     "mine_patterns",
     "open_store",
@@ -131,6 +150,7 @@ __all__ = [
     "stamp",
     "tune_config",
     "tuned",
+    "update_prompts_in_store",
 ]
 
 

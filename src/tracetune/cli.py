@@ -15,8 +15,12 @@ from tracetune.terminal.options import (
     HERE,
     AgentOption,
     AgentsArgument,
+    DeadlineOption,
     JsonOption,
+    MaxCallsOption,
+    MaxUsdOption,
     ProjectOption,
+    StrictOption,
     loaded,
     tell,
 )
@@ -80,6 +84,10 @@ def run(
         int | None,
         typer.Option(metavar="N", help="Fewest traces an agent needs to be tuned."),
     ] = None,
+    deadline: DeadlineOption = None,
+    max_calls: MaxCallsOption = None,
+    max_usd: MaxUsdOption = None,
+    strict: StrictOption = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print every step on stderr.")
     ] = False,
@@ -92,8 +100,17 @@ def run(
     from tracetune.terminal.driver import run_cycle
     from tracetune.terminal.report import render_report
 
-    given = {"model": model, "review": review, "relearn": relearn or None, "min_traces": min_traces}
-    report = run_cycle(loaded(project), agents or [], given, verbose=verbose)
+    given = {
+        "model": model,
+        "review": review,
+        "relearn": relearn or None,
+        "min_traces": min_traces,
+        "deadline_s": deadline,
+        "max_calls": max_calls,
+        "max_usd": max_usd,
+    }
+    asked = {"agents": agents or [], "strict": strict}
+    report = run_cycle(loaded(project), asked, given, verbose=verbose)
     tell(report.model_dump(mode="json"), lambda: render_report(report), as_json)
     if report.status == "failed":
         raise typer.Exit(1)
@@ -106,6 +123,7 @@ def metrics(
     by: Annotated[
         str, typer.Option(metavar="NAMES", help="Group by these: task, release, ended_by, a label.")
     ] = "",
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the traces: success, latency, attempts, reward, tools.
@@ -115,7 +133,8 @@ def metrics(
     from tracetune.terminal.figures import render_metrics
     from tracetune.terminal.lookups import measure
 
-    found = measure(loaded(project), agents or [], [n.strip() for n in by.split(",") if n.strip()])
+    groups = [name.strip() for name in by.split(",") if name.strip()]
+    found = measure(loaded(project), agents or [], groups, strict=strict)
     tell({"metrics": found}, lambda: render_metrics(found), as_json)
 
 
@@ -124,13 +143,14 @@ def patterns(
     agents: AgentsArgument = None,
     project: ProjectOption = HERE,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Most patterns per agent.")] = 10,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what goes along with success and failure, strongest first."""
     from tracetune.terminal.figures import render_patterns
     from tracetune.terminal.lookups import mine
 
-    found = mine(loaded(project), agents or [], limit)
+    found = mine(loaded(project), agents or [], limit, strict=strict)
     tell({"patterns": found}, lambda: render_patterns(found), as_json)
 
 

@@ -43,6 +43,23 @@ async def test_airline_on_rules_releases_once(airline: Path) -> None:
         assert [release.origin for release in await memory.areleases()] == ["rules", "import"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        pytest.param({}, "max_calls: 0", id="the project's own"),
+        pytest.param({"max_calls": 7, "max_tokens": 1}, "max_tokens: 1", id="the request's first"),
+    ],
+)
+async def test_a_project_may_limit_what_a_cycle_spends(
+    airline: Path, scripted: Any, asked: dict[str, Any], told: str
+) -> None:
+    file = airline / "tracetune.yaml"
+    file.write_text(f"limits: {{max_calls: 0}}\n{file.read_text()}")
+    graph = build_graph(project=airline, model=scripted())
+    report = CycleReport.model_validate(await graph.ainvoke({}, context=Settings(**asked)))
+    assert {f["error"] for f in report.fallbacks} == {f"the budget of the cycle is spent ({told})"}
+
+
 async def test_rollback_restores_the_bundle_byte_for_byte(airline: Path) -> None:
     with open_store("sqlite:///memory.db", base=airline) as store:
         graph = build_graph(store=store, project=airline)

@@ -1,6 +1,7 @@
 """What goes wrong around a cycle: threads, parents, edits, races, crashes, strangers."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,33 @@ def test_a_cycle_goes_on_in_another_process_s_graph(airline: Path, tmp_path: Pat
         assert head.why[-1] == "Approved in review: fine"
 
 
+@pytest.mark.parametrize("changed", [False, True], ids=["as they were", "changed meanwhile"])
+async def test_a_cycle_that_goes_on_elsewhere_reads_the_same_traces_again(
+    changed: bool, airline: Path
+) -> None:
+    saver: Any = InMemorySaver()
+    config: Any = {"configurable": {"thread_id": "1"}}
+    store = InMemoryStore()
+    await build_graph(store=store, project=airline, checkpointer=saver).ainvoke({}, config)
+    first = build_graph(store=store, project=airline, checkpointer=saver)
+    history = [state async for state in first.aget_state_history(config)]
+    before = next(state for state in history if state.next == ("compute_metrics",))
+    if changed:
+        more = Trace("new", "airline", success=True).to_dict()
+        (airline / "traces.json").write_text(json.dumps([more]), encoding="utf-8")
+        file = airline / "tracetune.yaml"
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace("traces.json.gz", "traces.json"), encoding="utf-8")
+    other = build_graph(store=store, project=airline, checkpointer=saver)
+    if changed:
+        with pytest.raises(InputError, match="The traces of airline have changed since"):
+            await other.ainvoke(None, before.config)
+    else:
+        again = reported(await other.ainvoke(None, before.config))
+        assert again.results[0].metrics is not None
+        assert again.results[0].metrics["n"] == 50
+
+
 async def test_what_was_committed_before_a_crash_is_not_committed_again() -> None:
     store = InMemoryStore()
     graph = build_graph(store=store, checkpointer=InMemorySaver())
@@ -249,5 +277,5 @@ async def test_an_empty_store_is_still_the_store_that_was_given() -> None:
 async def test_a_second_run_with_the_same_id_is_set_aside_and_told() -> None:
     got = reported(await build_graph().ainvoke(asked(traces=[*runs(), runs()[0]])))
     assert [(r.traces, r.set_aside) for r in got.results] == [(18, 1)]
-    told = "desk: 1 record was set aside; the first: a second trace with the id 'ok0'"
-    assert told in got.notes
+    reason = "Two traces of agent 'desk' have the id 'ok0'; expected 1."
+    assert f"desk: 1 record was set aside; the first: {reason}" in got.notes

@@ -1,9 +1,19 @@
 """The machine as it is drawn, and what Studio reads of it."""
 
+import asyncio
+import json
 from collections.abc import Callable
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import Field
 
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
+from tracetune.graph.state import CycleReport
+from tracetune.traces.model import Trace
 
 
 def test_the_drawn_graph(golden: Callable[[str, str], str]) -> None:
@@ -31,3 +41,46 @@ def test_settings_have_names_defaults_and_descriptions() -> None:
 def test_settings_go_before_the_project_only_where_they_were_set() -> None:
     settings = Settings(min_traces=7).over({"min_traces": 3, "model": "a:b"})
     assert (settings.min_traces, settings.model, settings.review) == (7, "a:b", False)
+
+
+PROMPTS = {f"p{i}": f"You do task number {i}." for i in range(8)}
+
+
+class Together(BaseChatModel):
+    """A model that answers the calls for prompts only once all of them are on their way."""
+
+    waiting: set[str] = Field(default_factory=set)
+    all_here: Any = Field(default_factory=asyncio.Event)
+
+    @property
+    def _llm_type(self) -> str:
+        return "together"
+
+    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kw: Any) -> ChatResult:
+        text = str(messages[-1].content)
+        answer: dict[str, Any] = {"add": [], "retire": []}
+        if "Classification" in text:
+            chosen = [{"agent": "desk", "prompt": name, "why": "so"} for name in PROMPTS]
+            answer = {"updates": chosen}
+        else:
+            self.waiting.add(text)
+            if len(self.waiting) == len(PROMPTS):
+                self.all_here.set()
+            await self.all_here.wait()
+        message = AIMessage(content=json.dumps(answer))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError
+
+
+def test_sync_runs_ask_for_all_prompts_at_the_same_time() -> None:
+    runs = [Trace(f"t{i}", "desk", success=i % 3 > 0, turns=i) for i in range(12)]
+    graph = build_graph(model=Together(), settings=Settings(call_timeout_s=5, retries=0))
+    request = {
+        "inline": {"desk": {"prompts": PROMPTS}},
+        "traces": [run.to_dict() for run in runs],
+    }
+    report = CycleReport.model_validate(graph.invoke(request))
+    assert report.fallbacks == []
+    assert len(report.calls) == 1 + len(PROMPTS)

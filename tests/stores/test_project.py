@@ -26,6 +26,7 @@ from tracetune.stores.project import (
     read_bundle,
     write_bundle,
 )
+from tracetune.stores.project_file import Price
 from tracetune.stores.targets import MirrorTarget
 from tracetune.stores.yaml_values import write_over
 from tracetune.traces.reward import RewardSpec
@@ -112,6 +113,8 @@ def test_what_is_given_is_kept(folder: Path) -> None:
         store: memory://
         reward: {success_weight: 2, latency_weight: 0, attempts_weight: -0.1, cap: 2.5}
         min_traces: 1
+        limits: {deadline_s: 30, max_calls: 0, max_usd: 0.5}
+        prices: {local-model: {input: 0, output: 0.5}}
         agents:
           mail:
             prompts_file: ../elsewhere/p.yaml
@@ -129,6 +132,8 @@ def test_what_is_given_is_kept(folder: Path) -> None:
     assert (project.name, project.store, project.min_traces) == ("my-desk_2", "memory://", 1)
     assert project.model == "google_genai:gemini-flash-latest"
     assert project.reward == RewardSpec(2, 0, -0.1, 2.5)
+    assert project.prices == {"local-model": Price(input=0, output=0.5)}
+    assert project.limits == {"deadline_s": 30, "max_calls": 0, "max_usd": 0.5}
     agent = project.agent("mail")
     assert agent.prompts_file == folder / "../elsewhere/p.yaml"
     assert agent.config_file is None
@@ -192,7 +197,8 @@ WRONG = {
     ),
     "a key from nowhere": (
         edited("project: airline", "project: airline\ncolour: red"),
-        "colour is not a known key (there is project, model, store, reward, min_traces, agents)",
+        "colour is not a known key (there is project, model, store, reward, min_traces, "
+        "limits, prices, agents)",
     ),
     "a mistyped key of a prompt": (
         edited("when_to_update", "when_to_updat"),
@@ -290,6 +296,18 @@ WRONG = {
     "a cap of zero": (
         edited("agents:", "reward: {cap: 0}\nagents:"),
         "reward.cap must be greater than 0, but got 0",
+    ),
+    "a price below zero": (
+        edited("agents:", "prices: {m: {input: -1, output: 2}}\nagents:"),
+        "prices.m.input must be greater than or equal to 0, but got -1",
+    ),
+    "a price of input alone": (
+        edited("agents:", "prices: {m: {input: 1}}\nagents:"),
+        "prices.m.output is missing",
+    ),
+    "a mistyped key of a price": (
+        edited("agents:", "prices: {m: {inputs: 1, output: 2}}\nagents:"),
+        "prices.m.inputs is not a known key (did you mean input?)",
     ),
     "a store of another kind, with a password": (
         edited("agents:", "store: mysql://me:secret@host/db\nagents:"),

@@ -191,6 +191,27 @@ def test_one_group_of_everything() -> None:
     assert (found.group, found.n) == ({}, 2)
 
 
+@pytest.mark.parametrize(
+    ("by", "calls"),
+    [
+        pytest.param((), {(): 2}, id="everything"),
+        pytest.param(("place",), {("x",): 2}, id="by a label"),
+        pytest.param(("agent",), {("aide",): 1, ("clerk",): 2}, id="by agent"),
+        pytest.param(("part_of",), {("1",): 1, (None,): 2}, id="by what they are part of"),
+    ],
+)
+def test_a_sub_agents_run_counts_beside_its_whole_only_where_asked(
+    by: tuple[str, ...], calls: dict[tuple[str | None, ...], int]
+) -> None:
+    whole = run("1", "look", "ask", labels={"place": "x"})
+    part = run("1/2", "ask", agent="aide", labels={"place": "x", "part_of": "1"})
+
+    found = compute_metrics([whole, part], by=by)
+
+    counted = {tuple(m.group.values()): sum(t.calls for t in m.tools.values()) for m in found}
+    assert counted == calls
+
+
 def test_no_traces_give_no_groups() -> None:
     assert compute_metrics([], by=("agent", "any label")) == []
 

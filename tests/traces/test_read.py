@@ -106,6 +106,47 @@ def test_a_bad_line_is_set_aside_and_named(tmp_path: Path, line: bytes, reason: 
     assert reason in bad[0].reason
 
 
+SECRET = "gh" + "p_" + "aB3dE5fG7h" * 3 + "aB3dE5"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param({**ONE, "success": SECRET}, id="no true or false"),
+        pytest.param({**ONE, "started_at": f"at {SECRET}"}, id="no time"),
+        pytest.param({**ONE, "tokens_in": SECRET}, id="no number"),
+        pytest.param({**ONE, "feedback": [SECRET]}, id="no text or object"),
+        pytest.param({**ONE, "failure_kind": SECRET}, id="none of the choices"),
+        pytest.param({**ONE, "labels": {SECRET: {}}}, id="the name of a label"),
+        pytest.param({**ONE, SECRET: 1}, id="no field"),
+        pytest.param({SECRET: 1}, id="no known format"),
+        pytest.param({"messages": [{"role": SECRET, "content": ""}]}, id="no role"),
+        pytest.param({"messages": [{"role": "user", "content": {SECRET: 1}}]}, id="no content"),
+        pytest.param(
+            {"task_id": 1, "reward": 0, "traj": [{"role": SECRET}]}, id="no role of a benchmark's"
+        ),
+    ],
+)
+def test_why_a_record_was_set_aside_tells_no_secret(record: dict):
+    bad: list[BadRecord] = []
+
+    assert ids([record], on_bad=bad.append) == []
+    assert len(bad) == 1
+    assert SECRET[:12] not in bad[0].reason
+    with pytest.raises(TraceError) as caught:
+        ids([record], strict=True)
+    assert SECRET[:12] not in str(caught.value)
+
+
+def test_why_a_record_was_set_aside_tells_no_address_where_those_go():
+    bad: list[BadRecord] = []
+
+    record = {**ONE, "started_at": "for bob@example.com"}
+    ids([record], on_bad=bad.append, redactor=Redactor(emails=True))
+
+    assert "bob@" not in bad[0].reason
+
+
 def test_without_a_callback_a_bad_record_is_logged(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, logger="tracetune"):
         assert ids([ONE, {"nothing": "here"}]) == ["1"]

@@ -111,6 +111,13 @@ def test_known_format_goes_whole(secret: str, kind: str, around: str) -> None:
         pytest.param("token = '{}'", "a1b2c3d4e5", id="a token that looks random"),
         pytest.param("userPassword: '{}'", "letmein", id="a name in camel case"),
         pytest.param("SECRET_KEY='{}'", "django-insecure-1", id="a secret key"),
+        pytest.param("- name: DB_PASSWORD\n  value: {}", "hunter2", id="a pod's variable in YAML"),
+        pytest.param('{{"name":"API_KEY","value":"{}"}}', "letmein", id="a pod's variable in JSON"),
+        pytest.param(
+            '{{\\"name\\": \\"PGPASSWORD\\",\\n \\"value\\": \\"{}\\"}}',
+            "letmein",
+            id="a pod's variable in JSON in a text",
+        ),
     ],
 )
 def test_value_under_the_name_of_a_secret_goes(text: str, secret: str) -> None:
@@ -135,6 +142,8 @@ HARMLESS = [
     "api_key=settings.api_key",
     "The secret: never give up.",
     "next_page_token=CAUQAA1234",
+    "- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef: {name: db}",
+    "- name: DB_PASSWORD\n  value: ${FROM_VAULT}",
     '"page_token": "abc123def456"',
     "def login(user, password=None, token=token):",
     "PWD=/home/ada",
@@ -207,6 +216,15 @@ def test_secret_goes_from_every_text_of_a_trace(parts: dict[str, Any]) -> None:
             {"login": {"user": "bob", "apiKey": "<redacted: secret>"}},
             id="nested",
         ),
+        pytest.param(
+            {"password": ["letmein", "x"]}, {"password": ["<redacted: secret>", "x"]}, id="a list"
+        ),
+        pytest.param(
+            {"env": [{"name": "DB_PASSWORD", "value": "letmein"}]},
+            {"env": [{"name": "DB_PASSWORD", "value": "<redacted: secret>"}]},
+            id="a pod's variable",
+        ),
+        pytest.param({"name": "DB_PASSWORD", "value": {"from": "vault"}}, None, id="no value"),
         pytest.param({"token": "a1b2c3d4"}, {"token": "<redacted: secret>"}, id="a random token"),
         pytest.param({"token": "BTC"}, None, id="a token that is a word"),
         pytest.param({"password": None, "secret": True}, None, id="nothing in them"),
@@ -246,6 +264,16 @@ def test_what_lies_too_deep_goes_whole() -> None:
     clean = redactor.trace(_trace(steps=(ToolCall("get", {"a": arguments}),)))
     assert redactor.counts == {"nested too deep": 1}
     assert SECRET not in json.dumps(clean.to_dict())
+
+
+def test_arguments_that_hold_themselves_are_cut() -> None:
+    arguments: dict[str, Any] = {"say": "hi"}
+    arguments["again"] = [arguments]
+
+    (call,) = Redactor().trace(Trace("1", "a", steps=(ToolCall("t", arguments),))).steps
+
+    assert isinstance(call, ToolCall)
+    assert str(call).count("<redacted: nested too deep>") == 1
 
 
 def test_redactor_that_is_off_changes_nothing() -> None:
@@ -360,6 +388,7 @@ def _files(folder: Path) -> Iterator[Any]:
 def test_in_real_traces_nothing_goes_but_real_credentials(shared_data: Path) -> None:
     redactor = Redactor()
     changed = {s for file in _files(shared_data) for s in _strings(file) if redactor.text(s) != s}
-    # The default logins of a database and of a web page, in sources that the agents printed.
-    assert all("admin:admin@" in s or 'ADMIN_PWD="admin"' in s for s in changed), changed
+    # The default logins of a database and of a web page, in what the agents printed and wrote.
+    known = ("admin:admin@", 'ADMIN_PWD="admin"', "MONGO_PASSWORD")
+    assert all(any(one in s for one in known) for s in changed), changed
     assert set(redactor.counts) <= {"password in a URL", "secret"}

@@ -120,3 +120,19 @@ def test_summed_rows_are_sorted_and_alike_ones_added() -> None:
     rows = np.array([(1, 0, 5), (0, 2, 1), (1, 0, 7), (0, 1, 0)])
     assert summed(rows, 2).tolist() == [[0, 1, 0], [0, 2, 1], [1, 0, 12]]
     assert summed(rows[:0], 2).shape == (0, 3)
+
+
+def test_very_many_features_are_tested_as_each_alone() -> None:
+    rng = np.random.default_rng(4)
+    totals = np.array([[200, 500]] * 5)
+    used = rng.integers(200, 260, (300, 5))
+    with_success = rng.integers(60, 120, (300, 5))
+    cells = np.array(
+        [[n, m, with_success[n, m], used[n, m]] for n in range(300) if n % 7 for m in range(5)]
+    )
+    alone = [
+        exact_conditional(np.concatenate([own[:, 2:], totals[own[:, 1]]], axis=1))
+        for own in (cells[cells[:, 0] == n] for n in range(300))
+    ]
+    assert stratified_p_values(cells, totals, 300) == alone
+    assert 0 < min(alone) < max(alone) == alone[0] == 1.0

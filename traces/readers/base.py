@@ -14,6 +14,7 @@ from typing import Any, cast
 import orjson
 
 from tracetune.traces.model import Trace
+from tracetune.traces.redaction import Redactor
 
 __all__ = [
     "UNPARSED",
@@ -32,6 +33,7 @@ __all__ = [
     "moment",
     "number",
     "reason_of",
+    "shown",
     "text",
 ]
 
@@ -48,6 +50,10 @@ UNUSABLE = (
 
 UNPARSED = "unparsed"
 """The one argument of a call whose arguments were not a JSON object: their text."""
+
+_LONGEST_REASON = 300
+_LOOKED_AT = 10_000
+_redactor = Redactor()
 
 # A number of seconds beyond this is later than the year 5138: it counts smaller units.
 _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
@@ -101,7 +107,14 @@ def reason_of(error: Exception) -> str:
     line = next(iter(str(error).splitlines()), "") or type(error).__name__
     if isinstance(error, AttributeError | TypeError) and "expected" not in line:
         line = f"it is not of the expected shape ({line})"  # Python's own words
-    return line if len(line) <= 300 else f"{line[:299]}…"
+    line = _redactor.text(line[:_LOOKED_AT])  # before the cut: half a key is still a secret
+    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"
+
+
+def shown(value: Any, most: int = 40) -> str:
+    """Return a value as an error may show it: in `most` characters, and without credentials."""
+    line = _redactor.text(repr(value)[:_LOOKED_AT])
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
@@ -154,8 +167,11 @@ def number(value: Any, name: str, *, least: float = -math.inf) -> float | None:
     found = _from_text(value) if isinstance(value, str) else value
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise TypeError(_wrong(name, value, "a number"))
-    if not math.isfinite(found):
-        return None
+    try:
+        if not math.isfinite(found):
+            return None
+    except OverflowError:
+        raise ValueError(_wrong(name, value, "a number below 1e308")) from None
     if found < least:
         raise ValueError(_wrong(name, value, f"a finite number of at least {least:g}"))
     return found
@@ -257,6 +273,4 @@ def _from_text(value: str) -> float | None:
 
 
 def _wrong(name: str, value: Any, expected: str) -> str:
-    shown = repr(value)
-    shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
-    return f"{name} is {shown}, expected {expected}"
+    return f"{name} is {shown(value)}, expected {expected}"

@@ -11,11 +11,32 @@ import orjson
 
 from tracetune.traces.readers.base import UNPARSED, arguments_of, as_mapping, json_text, text
 
-__all__ = ["CALL_KINDS", "Call", "Result", "Spoken", "blocks_of", "call_of", "flat"]
+__all__ = ["CALL_KINDS", "Call", "Result", "Spoken", "blocks_of", "call_of", "flat", "role_of"]
 
 CALL_KINDS = frozenset({"tool_call", "function_call", "invalid_tool_call"})
 _TEXTS = frozenset({"text", "output_text", "input_text", "summary_text", "reasoning_text"})
 _RESULTS = frozenset({"tool_call_response", "server_tool_result"})
+
+
+_ROLES = {
+    "ai": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "developer": "system",
+    "human": "user",
+    "user": "user",
+    "tool": "tool",
+    "function": "tool",
+    "remove": "remove",
+}
+
+
+def role_of(kind: str) -> str | None:
+    """Return whose message it is, by any provider's role or the name of LangChain's class."""
+    return _ROLES.get(kind) or _ROLES.get(
+        kind.removesuffix("Chunk").removesuffix("Message").lower()
+    )
 
 
 @dataclass(frozen=True, slots=True)

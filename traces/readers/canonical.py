@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, cast, get_args
 
@@ -19,10 +20,11 @@ from tracetune.traces.readers.base import (
     json_text,
     moment,
     number,
+    shown,
     text,
 )
 
-__all__ = ["CANONICAL", "STEP_FIELDS", "trace_of"]
+__all__ = ["CANONICAL", "STEP_FIELDS", "fields_of", "trace_of"]
 
 _FIELDS = {field.name for field in dataclasses.fields(Trace)}
 
@@ -57,11 +59,20 @@ def trace_of(row: Mapping[str, Any], source: Any = None) -> Trace:
     _only(row, _FIELDS, "")
     if row.get("agent") is None:
         raise KeyError("agent")
-    values: dict[str, Any] = {name: as_is(row.get(name), name) for name, as_is in _READ_AS.items()}
+    values = fields_of(row)
     values["id"] = _filled(row.get("id"), "id") or _hash(row, source)
     values["agent"] = _filled(row["agent"], "agent")
     steps = enumerate(as_list(row.get("steps"), "steps"), 1)
-    return Trace(**values, steps=tuple(_step(step, f"steps[{index}]") for index, step in steps))
+    return Trace(**values, steps=tuple(_plain(step) or _step(step, index) for index, step in steps))
+
+
+def fields_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of all fields save id, agent and steps; None for those that are not there.
+
+    Raises:
+        TypeError, ValueError: A value does not fit its field; the line names the field.
+    """
+    return {name: read_as(row.get(name), name) for name, read_as in _READ_AS.items()}
 
 
 def _hash(row: Mapping[str, Any], source: Any) -> str:
@@ -91,7 +102,7 @@ def _at_least_0(value: Any, name: str) -> float | None:
 def _feedback(value: Any, name: str) -> str | Mapping[str, Any] | None:
     if value is None or isinstance(value, str | Mapping):
         return value
-    raise TypeError(f"{name} is {value!r:.40}, expected text or an object")
+    raise TypeError(f"{name} is {shown(value)}, expected text or an object")
 
 
 def _failure_kind(value: Any, name: str) -> FailureKind:
@@ -102,7 +113,7 @@ def _labels(value: Any, name: str) -> dict[str, str]:
     labels = as_mapping(value, name)
     for label, worth in labels.items():
         if isinstance(worth, Mapping | list | tuple):
-            raise TypeError(f"{name}.{label} is {worth!r:.40}, expected text")
+            raise TypeError(f"{name}.{label} is {shown(worth)}, expected text")
     return {label: json_text(worth) or "" for label, worth in labels.items() if worth is not None}
 
 
@@ -128,11 +139,46 @@ def _one_of(value: Any, name: str, known: tuple[str, ...], default: str | None =
     if value is None and default is not None:
         return default
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name} is {value!r:.40}, expected one of {', '.join(known)}")
+        raise ValueError(f"{name} is {shown(value)}, expected one of {', '.join(known)}")
     return value
 
 
-def _step(value: Any, where: str) -> Step:
+_TEXT = (str, type(None))
+
+
+def _plain(row: Any) -> Step | None:
+    """The step whose values all are as they are written by `to_dict`: nearly all, and quick."""
+    if type(row) is not dict or type(kind := row.get("kind")) is not str:
+        return None
+    get, known = row.get, STEP_FIELDS.get(kind)
+    agent, latency = get("agent"), get("latency_s")
+    if known is None or not row.keys() <= known or type(agent) not in _TEXT:
+        return None
+    if kind == "tool_call":
+        name, arguments = get("name"), get("arguments", {})
+        result, error, by = get("result"), get("error"), get("by", "agent")
+        return (
+            ToolCall(name, arguments, result, error, None, latency, by, agent)
+            if type(name) is str
+            and name
+            and type(arguments) is dict
+            and type(result) in _TEXT
+            and type(error) in _TEXT
+            and get("started_at") is None
+            and (latency is None or (type(latency) is float and 0 <= latency < math.inf))
+            and by in ("agent", "user")
+            else None
+        )
+    said, role = get("text"), get("role")
+    if type(said) is not str:
+        return None
+    if kind == "thought":
+        return Thought(said, agent)
+    return Message(role, said, agent) if role in ("system", "user", "assistant") else None
+
+
+def _step(value: Any, index: int) -> Step:
+    where = f"steps[{index}]"
     row = as_mapping(value, where)
     kind = _one_of(row.get("kind"), f"{where}.kind", tuple(STEP_FIELDS))
     _only(row, STEP_FIELDS[kind], f"{where}.")

@@ -12,24 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracetune.traces.model import Message, Step, Thought
-from tracetune.traces.readers.base import as_list, as_mapping, count, text
-from tracetune.traces.readers.blocks import CALL_KINDS, Result, Spoken, blocks_of, call_of, flat
+from tracetune.traces.readers.base import as_list, as_mapping, count, shown, text
+from tracetune.traces.readers.blocks import (
+    CALL_KINDS,
+    Result,
+    Spoken,
+    blocks_of,
+    call_of,
+    flat,
+    role_of,
+)
 from tracetune.traces.readers.joining import Joined, Timing
 
 __all__ = ["Chat", "open_calls", "read_chat"]
 
-_ROLES = {
-    "ai": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "system": "system",
-    "developer": "system",
-    "human": "user",
-    "user": "user",
-    "tool": "tool",
-    "function": "tool",
-    "remove": "remove",
-}
 _AGENT, _RELEASE = "tracetune_agent", "tracetune_release"  # as the middleware writes them
 _USAGE = (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
 _CACHED = ("cache_creation_input_tokens", "cache_read_input_tokens")
@@ -140,12 +136,10 @@ def _told(one: Any, position: int) -> _Told:
 
 def _role(kind: Any, fields: Mapping[str, Any], position: int) -> _Told:
     kind = str(kind)
-    role = _ROLES.get(kind) or _ROLES.get(
-        kind.removesuffix("Chunk").removesuffix("Message").lower()
-    )
+    role = role_of(kind)
     if role is None:
         raise ValueError(
-            f"messages[{position}].role is {kind!r:.40}, expected system, user, assistant or tool"
+            f"messages[{position}].role is {shown(kind)}, expected system, user, assistant or tool"
         )
     noted = fields.get("response_metadata")
     stamp: Mapping[str, Any] = noted if isinstance(noted, dict) else _NOTHING
@@ -163,7 +157,7 @@ def _object(one: Any, position: int) -> dict[str, Any]:
     try:
         [message] = convert_to_messages([one])
     except (NotImplementedError, ValueError):
-        raise TypeError(f"messages[{position}] is {one!r:.40}, expected a chat message") from None
+        raise TypeError(f"messages[{position}] is {shown(one)}, expected a chat message") from None
     return dict(vars(message))
 
 

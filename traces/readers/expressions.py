@@ -13,7 +13,7 @@ import jmespath
 from jmespath import exceptions, functions
 
 from tracetune.errors import TraceError
-from tracetune.traces.readers.base import moment
+from tracetune.traces.readers.base import moment, shown
 
 __all__ = ["Getter", "getter", "nearest"]
 
@@ -42,7 +42,7 @@ class _Functions(functions.Functions):
         columns = {name: column for name, column in value.items() if column is not None}
         for name, column in columns.items():
             if not isinstance(column, list):
-                raise ValueError(f"zip() needs lists, but {name} is {column!r:.40}")
+                raise ValueError(f"zip() needs lists, but {name} is {shown(column)}")
         return [dict(zip(columns, row, strict=True)) for row in zip_longest(*columns.values())]
 
     @functions.signature(_ANY)
@@ -52,7 +52,7 @@ class _Functions(functions.Functions):
         try:
             return json.loads(value)
         except ValueError as error:
-            raise ValueError(f"json() cannot read {value!r:.40}: {error}") from None
+            raise ValueError(f"json() cannot read {shown(value)}: {error}") from None
 
     @functions.signature(_OBJECT, _TEXT)
     def _func_get(self, value: Any, key: Any) -> Any:
@@ -81,7 +81,7 @@ def _searched(pattern: str, value: str) -> re.Match[str] | None:
     try:
         return re.search(pattern, value)
     except re.error as error:
-        raise ValueError(f"{pattern!r:.40} is no regular expression: {error}") from None
+        raise ValueError(f"{shown(pattern)} is no regular expression: {error}") from None
 
 
 _OPTIONS = jmespath.Options(custom_functions=_Functions())
@@ -106,7 +106,7 @@ def getter(value: Any, where: str) -> Getter:
     if isinstance(value, list | tuple):
         items = [getter(item, f"{where}[{index}]") for index, item in enumerate(value, 1)]
         return lambda record: [find(record) for find in items]
-    raise TraceError(f"{where} is {value!r:.40}, expected a JMESPath expression")
+    raise TraceError(f"{where} is {shown(value)}, expected a JMESPath expression")
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -131,7 +131,7 @@ def _expression(text: str, where: str) -> Getter:
         try:
             return compiled.search(record, options=_OPTIONS)
         except exceptions.JMESPathTypeError as error:
-            got = f"{error.current_value!r:.40}"
+            got = f"{shown(error.current_value)}"
             took = " or ".join(map(str, error.expected_types))
             problem = f"{error.function_name}() got {got}, expected {took}"
             raise ValueError(f"{where}: {problem}") from None

@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -23,6 +24,8 @@ STREAM_FROM = 32 * 2**20
 """A JSON list of more bytes is read item by item. That is as fast, but knows no NaN."""
 
 _BOM = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_HALVES = re.compile("[\ud800-\udfff]")
 _LOOKED_AT = 100  # lines that tell whether a file is JSON Lines
 
 Values = Iterator[tuple[int, Any]]
@@ -78,6 +81,8 @@ def _first_line(file: BinaryIO) -> tuple[int, bytes]:
         line = file.readline(STREAM_FROM)
         if position == 1:
             line = line.removeprefix(_BOM)
+            if line.startswith(_UTF_16):
+                raise NoJsonError("it is UTF-16, expected UTF-8")
         if not line.isspace():
             return position, line
     raise AssertionError("unreachable")
@@ -185,8 +190,11 @@ def _parsed(data: bytes | bytearray) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         reason = f"not JSON: {error}"
-    if b"NaN" in data or b"Infinity" in data:
-        # Python's own writer makes these, though JSON has no such numbers.
-        with contextlib.suppress(ValueError, RecursionError):
+    # Python's own writer makes these, though JSON has no such numbers, and no half characters.
+    with contextlib.suppress(ValueError, RecursionError):
+        if b"\\ud" in data or b"\\uD" in data:
+            said = json.dumps(json.loads(data), ensure_ascii=False)
+            return json.loads(_HALVES.sub("\N{REPLACEMENT CHARACTER}", said))
+        if b"NaN" in data or b"Infinity" in data:
             return json.loads(data)
     return NotJson(reason)

@@ -6,11 +6,11 @@ with forks and replays are read as well.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tracetune.traces.model import FailureKind, Trace
+from tracetune.traces.failures import judged
+from tracetune.traces.model import Trace
 from tracetune.traces.readers.base import UNUSABLE, Context, Reader, as_list, reason_of, text
 from tracetune.traces.readers.chat import Chat, open_calls, read_chat
 from tracetune.traces.readers.joining import Timing
@@ -18,12 +18,7 @@ from tracetune.traces.readers.snapshots import Run, Task, is_snapshot, runs_of, 
 
 __all__ = ["LANGGRAPH"]
 
-# What providers' clients and HTTP libraries raise when not the agent but its host failed.
-_HOST_FAILED = re.compile(
-    r"\w*(?:RateLimit|ResourceExhausted|TooManyRequests|Authentication|PermissionDenied|Unauthorized"
-    r"|APIConnection|Connect|APITimeout|Timeout|ServiceUnavailable|InternalServer|Overloaded"
-    r"|RemoteProtocol)(?:ed)?(?:Error|Exception|Timeout)?\b\s*\("
-)
+_LONGEST_LABEL = 300
 
 
 def parts(record: Any) -> Iterator[tuple[str, Any]]:
@@ -58,30 +53,26 @@ def _trace(run: Run, id: str) -> Trace:
     failed = [task for task in run.last.tasks if task.error]
     error = failed[0].error if failed else None
     ended_by = _ended_by(run, chat, error)
-    kind: FailureKind = "infrastructure" if _HOST_FAILED.match(error or "") else "unknown"
-    # A run that raised did not do what it was asked; of any other the history cannot tell.
-    raised = kind != "infrastructure" and ended_by in ("error", "recursion_limit")
     labels = {
         "ended_by": ended_by,
-        "error": error,
+        "error": error and error[:_LONGEST_LABEL],
         "failed_at": failed[0].name if failed else None,
         "thread": run.first.thread,
     }
-    return Trace(
+    trace = Trace(
         id=id,
         agent=chat.agent or text(metadata.get("graph_id"), "metadata.graph_id") or "agent",
         release=text(metadata.get("tracetune_release"), "tracetune_release") or chat.release,
         task=text(metadata.get("tracetune_task", metadata.get("task")), "metadata.task"),
         started_at=run.first.at,
         latency_s=None if error or run.waited else run.seconds,
-        success=False if raised else None,
         steps=chat.steps,
         turns=run.supersteps if chat.calls is None else chat.calls,
         tokens_in=chat.tokens_in,
         tokens_out=chat.tokens_out,
-        failure_kind=kind,
         labels={name: value for name, value in labels.items() if value is not None},
     )
+    return judged(trace)
 
 
 def _ended_by(run: Run, chat: Chat, error: str | None) -> str | None:

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast, get_args
+from typing import Any
 
-from tracetune.traces.model import FailureKind, Trace
-from tracetune.traces.readers.base import (
-    Context,
-    Reader,
-    as_list,
-    as_mapping,
-    content_hash,
-    count,
-    flag,
-    looks_said,
-    moment,
-    number,
-    text,
-)
-from tracetune.traces.readers.chat import Chat, read_chat
+from tracetune.traces.model import Trace
+from tracetune.traces.readers.base import Context, Reader, as_list, content_hash, looks_said, text
+from tracetune.traces.readers.canonical import fields_of
+from tracetune.traces.readers.chat import read_chat
 
 __all__ = ["MESSAGES"]
 
@@ -40,46 +29,18 @@ def read(record: Any, context: Context) -> Iterator[Trace]:
     if system := row.get("system"):  # Anthropic's requests keep it beside the messages
         said = [{"role": "system", "content": system}, *said]
     chat = read_chat(said, agent=text(row.get("agent"), "agent"))
-    turns = count(row.get("turns"), "turns")
-    tokens_in = count(row.get("tokens_in"), "tokens_in")
-    tokens_out = count(row.get("tokens_out"), "tokens_out")
-    yield Trace(
-        id=text(row.get("id"), "id") or content_hash(record),
-        agent=chat.agent or "agent",
-        release=text(row.get("release"), "release") or chat.release,
-        task=text(row.get("task"), "task"),
-        started_at=moment(row.get("started_at"), "started_at"),
-        latency_s=number(row.get("latency_s"), "latency_s", least=0),
-        success=flag(row.get("success"), "success"),
-        score=number(row.get("score"), "score"),
-        feedback=_feedback(row.get("feedback")),
-        steps=chat.steps,
-        turns=chat.calls if turns is None else turns,
-        tokens_in=chat.tokens_in if tokens_in is None else tokens_in,
-        tokens_out=chat.tokens_out if tokens_out is None else tokens_out,
-        cost_usd=number(row.get("cost_usd"), "cost_usd", least=0),
-        failure_kind=_failure_kind(row.get("failure_kind")),
-        labels=_labels(row.get("labels"), chat),
-    )
-
-
-def _feedback(value: Any) -> str | Mapping[str, Any] | None:
-    if value is None or isinstance(value, str | Mapping):
-        return value
-    raise TypeError(f"feedback is {value!r:.40}, expected text or an object")
-
-
-def _failure_kind(value: Any) -> FailureKind:
-    if value is None:
-        return "unknown"
-    if value not in (known := get_args(FailureKind)):
-        raise ValueError(f"failure_kind is {value!r:.40}, expected one of {', '.join(known)}")
-    return cast(FailureKind, value)
-
-
-def _labels(value: Any, chat: Chat) -> dict[str, str]:
-    labels = {"ended_by": chat.ended_by, **as_mapping(value, "labels")}
-    return {name: str(label) for name, label in labels.items() if label is not None}
+    values = fields_of({name: value for name, value in row.items() if name != "attempts"})
+    told = {
+        "release": chat.release,
+        "turns": chat.calls,
+        "tokens_in": chat.tokens_in,
+        "tokens_out": chat.tokens_out,
+    }
+    values |= {name: value for name, value in told.items() if values[name] in (None, "")}
+    if chat.ended_by is not None:
+        values["labels"] = {"ended_by": chat.ended_by, **values["labels"]}
+    id = text(row.get("id"), "id") or content_hash(record)
+    yield Trace(id=id, agent=chat.agent or "agent", steps=chat.steps, **values)
 
 
 MESSAGES = Reader("messages", matches, read)

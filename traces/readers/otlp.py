@@ -5,7 +5,7 @@ Format: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tracetune.traces.model import Trace
@@ -14,7 +14,7 @@ from tracetune.traces.readers.semconv import span_from
 from tracetune.traces.readers.span import Span, nanos
 from tracetune.traces.readers.spans import Run, made, traces_of, usable
 
-__all__ = ["OTLP", "run_of"]
+__all__ = ["OTLP", "by_trace"]
 
 _FAILED = (2, "2", "STATUS_CODE_ERROR")
 # As writers that keep protobuf's own names have them.
@@ -51,6 +51,11 @@ def parts(record: Any) -> Iterator[tuple[str, Any]]:
 def read(record: Any, context: Context) -> Iterator[Trace]:
     """Yield the trace of a list of parts, and those of its sub-agents."""
     given = record if isinstance(record, list) else [part for _, part in parts(record)]
+    return by_trace(given, context)
+
+
+def by_trace(given: Iterable[Any], context: Context) -> Iterator[Trace]:
+    """Yield the traces of (trace id, span, what its resource says) in the order of their first."""
     by_key: dict[str, list[Any]] = {}
     for part in given:
         by_key.setdefault(part[0], []).append(part)

@@ -10,10 +10,10 @@ from typing import Any
 
 from tracetune.traces.model import Trace
 from tracetune.traces.readers.base import Context, Reader, as_list, as_mapping, content_hash
-from tracetune.traces.readers.otlp import run_of
+from tracetune.traces.readers.otlp import by_trace
 from tracetune.traces.readers.semconv import span_from
 from tracetune.traces.readers.span import Span, nanos
-from tracetune.traces.readers.spans import made, traces_of, usable
+from tracetune.traces.readers.spans import made
 
 __all__ = ["SPANS"]
 
@@ -48,13 +48,7 @@ def parts(record: Any) -> Iterator[tuple[str, Any]]:
 def read(record: Any, context: Context) -> Iterator[Trace]:
     """Yield the trace of a list of parts, and those of its sub-agents."""
     given = record if isinstance(record, list) else [part for _, part in parts(record)]
-    by_key: dict[str, list[Any]] = {}
-    for part in given:
-        by_key.setdefault(part[0], []).append(part)
-    for key, told in by_key.items():
-        spans = usable([span for _, span, _ in told], context)
-        about: Mapping[str, Any] = next((one for _, _, one in told if one), {})
-        yield from traces_of(key, spans, run_of(about), context)
+    return by_trace(given, context)
 
 
 def _id(row: Mapping[str, Any], name: str) -> str | None:

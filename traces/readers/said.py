@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import orjson
 
 from tracetune.traces.readers.base import json_text
+from tracetune.traces.readers.blocks import role_of
 
 __all__ = ["Called", "Said", "parsed", "plain_text", "said_in", "unseen_in"]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-_ROLES: Mapping[str, Role] = {
-    "ai": "assistant",
-    "assistant": "assistant",
-    "developer": "system",
-    "function": "tool",
-    "human": "user",
-    "model": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "user": "user",
-}
 _WRAPPERS = (
     "messages",
     "generations",
@@ -133,9 +123,8 @@ def _role(row: Any) -> Role | None:
             kind = path[-1]
     if not isinstance(kind, str):
         return None
-    return _ROLES.get(kind) or _ROLES.get(
-        kind.removesuffix("Chunk").removesuffix("Message").lower()
-    )
+    role = role_of(kind)
+    return None if role == "remove" else cast("Role | None", role)
 
 
 def _said(row: Any, role: Role) -> Said | None:

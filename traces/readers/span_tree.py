@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from tracetune.traces.readers.base import shown
 from tracetune.traces.readers.scores import Score
 from tracetune.traces.readers.span import Span
 
@@ -134,7 +135,7 @@ def _unique(spans: list[Span], set_aside: Callable[[str], None]) -> dict[str, Sp
         if before.end is None and span.end is not None:
             by_id[span.id] = span
         elif span.end is not None:
-            set_aside(f"span {span.id!r:.40} is given twice: the first was taken")
+            set_aside(f"span {shown(span.id)} is given twice: the first was taken")
     return by_id
 
 

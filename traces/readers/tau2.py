@@ -18,6 +18,7 @@ from tracetune.traces.readers.base import (
     moment,
     number,
     reason_of,
+    shown,
     text,
 )
 
@@ -130,7 +131,7 @@ def _steps(messages: list[Mapping[str, Any]]) -> list[Step]:
                 waiting.append(_Open(len(steps), text(call.get("id"), "id"), call, by, at))
                 steps.append(waiting[-1].close(None, None))
         else:
-            raise ValueError(f"role is {role!r}, expected system, user, assistant or tool")
+            raise ValueError(f"role is {shown(role)}, expected system, user, assistant or tool")
         since = at
     return steps
 
@@ -139,7 +140,7 @@ def _answered(waiting: list[_Open], id: str | None) -> _Open:
     for index, call in enumerate(waiting):
         if call.id == id:
             return waiting.pop(index)
-    raise ValueError(f"a tool result names the call {id!r}, which was not made")
+    raise ValueError(f"a tool result names the call {shown(id)}, which was not made")
 
 
 def _said(

@@ -14,6 +14,7 @@ from tracetune.traces.readers.base import (
     as_list,
     as_mapping,
     number,
+    shown,
     text,
 )
 
@@ -100,7 +101,7 @@ def _steps(messages: list[Mapping[str, Any]]) -> list[Step]:
                 steps.append(_call(made, where, "user" if role == "user" else "agent"))
         else:
             raise ValueError(
-                f"{where}.role is {role!r:.40}, expected system, user, assistant or tool"
+                f"{where}.role is {shown(role)}, expected system, user, assistant or tool"
             )
     return steps
 
@@ -118,7 +119,7 @@ def _answer(
     at = next((step for call, step in waiting if call == id), None)
     call = None if at is None else steps[at]
     if at is None or not isinstance(call, ToolCall):
-        raise ValueError(f"{where} answers the call {id!r:.40}, which was not made")
+        raise ValueError(f"{where} answers the call {shown(id)}, which was not made")
     failed = said.startswith(_FAILED)
     result, error = (None, said) if failed else (said, None)
     steps[at] = ToolCall(call.name, call.arguments, result, error, by=call.by)

@@ -66,7 +66,7 @@ def parts(record: Any) -> Iterator[tuple[str, Any]]:
 
 def read(record: Any, context: Context) -> Iterator[Trace]:
     """Yield one trace per stage, in order; stages that cannot be used are set aside."""
-    for file in _files(as_list(record, "the lines")):
+    for file in _files(as_list(record, "the lines"), context):
         problem = text(file.metadata.get("problem_id"), "problem_id")
         run = _run(file, context.path)
         for index, stage in enumerate(file.stages):
@@ -77,28 +77,36 @@ def read(record: Any, context: Context) -> Iterator[Trace]:
                 context.set_aside(f"stage {stage.name}: {reason_of(error)}")
 
 
-def _files(lines: list[Any]) -> Iterator[_File]:
+def _files(lines: list[Any], context: Context) -> Iterator[_File]:
     file = _File()
     for line in lines:
-        row = as_mapping(line, "the line")
-        if row.get("type") == "metadata":
-            if file.stages:
-                yield file
-            file = _File(metadata=row)
+        try:
+            row = as_mapping(line, "the line")
+            if row.get("type") != "metadata":
+                _add(file.stages, row)
+                continue
+        except UNUSABLE as error:
+            context.set_aside(f"a line: {reason_of(error)}")
             continue
-        name = text(row.get("stage"), "stage")
-        if not name:
-            raise ValueError("stage is missing")
-        last = file.stages[-1] if file.stages else None
-        if last is None or last.name != name or (last.last and row["type"] == "stage_start"):
-            file.stages.append(_Stage(name))
-        stage = file.stages[-1]
-        at = moment(row.get("timestamp"), "timestamp")
-        stage.began, stage.ended = stage.began or at, at or stage.ended
-        if row.get("type") == "event":
-            stage.last = row
+        if file.stages:
+            yield file
+        file = _File(metadata=row)
     if file.stages:
         yield file
+
+
+def _add(stages: list[_Stage], row: Mapping[str, Any]) -> None:
+    name = text(row.get("stage"), "stage")
+    if not name:
+        raise ValueError("stage is missing")
+    at = moment(row.get("timestamp"), "timestamp")
+    last = stages[-1] if stages else None
+    if last is None or last.name != name or (last.last and row["type"] == "stage_start"):
+        stages.append(_Stage(name))
+    stage = stages[-1]
+    stage.began, stage.ended = stage.began or at, at or stage.ended
+    if row.get("type") == "event":
+        stage.last = row
 
 
 def _run(file: _File, path: Path | None) -> str:

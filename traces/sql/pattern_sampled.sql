@@ -1,8 +1,8 @@
 -- The runs whose words are looked at: those with the lowest marks of each agent and outcome; see
--- pattern_lowest.sql for the bound on marks (here it is for about 1000 runs).
-SELECT agent, trace_id
+-- pattern_lowest.sql for the bound on marks (here it is for about 1000 runs). Lowest marks first.
+SELECT agent, success, trace_id
 FROM (
-  SELECT r.agent, r.trace_id,
+  SELECT r.agent, r.success, r.trace_id,
     ROW_NUMBER() OVER (PARTITION BY r.agent, r.success ORDER BY r.mark, r.trace_id) AS place
   FROM runs AS r
   JOIN (
@@ -12,3 +12,4 @@ FROM (
     AND CAST(r.mark AS DOUBLE) * n.runs < 1099511627776000
 ) AS ordered
 WHERE place <= 600
+ORDER BY agent, success, place

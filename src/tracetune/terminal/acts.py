@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -170,11 +171,14 @@ def forget_trace(project: Project, trace: str, agent: str | None) -> Json:
         InputError: The agent does not exist, or the id is empty.
         StoreError: Memory failed.
     """
+    from tracetune.nodes.evidence import CACHE
     from tracetune.stores.forget import forget
 
     names = [project.agent(agent).name] if agent else list(project.agents)
     with memory_of(project) as memory:
         done = asdict(forget(memory, trace, agent=agent, by=who()))
+    # What was read of sources is kept there, even of files that are gone since.
+    shutil.rmtree(project.root / CACHE, ignore_errors=True)
     return {"trace": trace} | done | {"still_in": _still_in(project, names, trace)}
 
 
@@ -184,5 +188,5 @@ def _still_in(project: Project, names: Sequence[str], trace: str) -> list[str]:
     for name in names:
         with suppress(InputError):  # sources that are gone hold nothing any more
             [read] = evidence(project, [name])
-            found += [name for one in read.traces if one.id == trace][:1]
+            found += [name] if read.has(trace) else []
     return found

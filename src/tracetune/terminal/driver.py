@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -28,11 +28,12 @@ __all__ = ["run_cycle"]
 
 
 def run_cycle(
-    project: Project, agents: Sequence[str], given: Mapping[str, Any], *, verbose: bool
+    project: Project, asked: Mapping[str, Any], given: Mapping[str, Any], *, verbose: bool
 ) -> CycleReport:
     """Run one cycle on the project's own store and return its report.
 
     Args:
+        asked: What the cycle is about, as `CycleInput` has it: `agents`, and perhaps `strict`.
         given: Settings by name; None leaves a setting to the project file.
 
     Raises:
@@ -42,12 +43,17 @@ def run_cycle(
     # Before there is an event loop, which would hold Ctrl-C back until all is read.
     with _status(console):
         settings = _settings(given)
-        _check(project, agents, settings)
-    return asyncio.run(_cycle(project, agents, settings, console, verbose=verbose))
+        _check(project, asked, settings)
+    return asyncio.run(_cycle(project, asked, settings, console, verbose=verbose))
 
 
 async def _cycle(
-    project: Project, agents: Sequence[str], settings: Settings, console: Console, *, verbose: bool
+    project: Project,
+    request: Mapping[str, Any],
+    settings: Settings,
+    console: Console,
+    *,
+    verbose: bool,
 ) -> CycleReport:
     with _status(console):
         from langgraph.checkpoint.memory import InMemorySaver
@@ -60,7 +66,7 @@ async def _cycle(
     config: RunnableConfig = {"configurable": {"thread_id": uuid4().hex}}
     async with open_store(project.store, base=project.root) as store:
         graph = build_graph(store=store, project=project.path, checkpointer=InMemorySaver())
-        asked: Any = {"agents": list(agents)}
+        asked: Any = dict(request)
         while True:
             with _status(console) as status:
                 events = graph.astream(
@@ -95,7 +101,7 @@ def _settings(given: Mapping[str, Any]) -> Settings:
         raise InputError(f"{name}: {first['msg']}, but got {first['input']!r:.80}.") from None
 
 
-def _check(project: Project, agents: Sequence[str], settings: Settings) -> None:
+def _check(project: Project, asked: Mapping[str, Any], settings: Settings) -> None:
     """Raise for wrong input before the store is opened, which makes its file."""
     file = store_file(project)
     if file is None or file.exists():
@@ -104,9 +110,9 @@ def _check(project: Project, agents: Sequence[str], settings: Settings) -> None:
     from tracetune.stores.project import read_bundle
     from tracetune.terminal.lookups import evidence
 
-    for name in agents or project.agents:
+    for name in asked["agents"] or project.agents:
         read_bundle(project.agent(name))
-    evidence(project, agents)
+    evidence(project, asked["agents"], strict=asked.get("strict", False))
     effective = settings.over({"model": project.model} if project.model else {})
     with suppress(NoModelError):
         resolve_model(effective.model)

@@ -50,38 +50,36 @@ class Journal:
         return {"agent": self.agent, "head": self.head, "entries": entries}
 
 
-def measure(project: Project, agents: Sequence[str], by: Sequence[str]) -> list[Json]:
+def measure(
+    project: Project, agents: Sequence[str], by: Sequence[str], *, strict: bool = False
+) -> list[Json]:
     """Return the metrics of every agent, one by one or by group, each with its `agent`.
 
     Raises:
         InputError: An agent does not exist, there are no traces, or `by` names nothing they have.
     """
-    from tracetune.traces.metrics import compute_metrics
-
     return [
         {"agent": found.agent} | asdict(metrics)
-        for found in evidence(project, agents)
-        for metrics in compute_metrics(
-            found.traces, by=[name for name in by if name != "agent"], reward=project.reward
-        )
+        for found in evidence(project, agents, strict=strict)
+        for metrics in found.metrics(project.reward, by=by or ["agent"])
     ]
 
 
-def mine(project: Project, agents: Sequence[str], limit: int) -> dict[str, list[Json]]:
+def mine(
+    project: Project, agents: Sequence[str], limit: int, *, strict: bool = False
+) -> dict[str, list[Json]]:
     """Return each agent's patterns, strongest evidence first.
 
     Raises:
         InputError: An agent does not exist, or there are no traces.
     """
-    from tracetune.traces.patterns import mine_patterns
-
     return {
-        found.agent: [asdict(pattern) for pattern in mine_patterns(found.traces)[:limit]]
-        for found in evidence(project, agents)
+        found.agent: [asdict(pattern) for pattern in found.patterns()[:limit]]
+        for found in evidence(project, agents, strict=strict)
     }
 
 
-def evidence(project: Project, agents: Sequence[str]) -> list[Evidence]:
+def evidence(project: Project, agents: Sequence[str], *, strict: bool = False) -> list[Evidence]:
     """Return the agents' traces as a cycle would read them; no agent named means all.
 
     Raises:
@@ -90,8 +88,8 @@ def evidence(project: Project, agents: Sequence[str]) -> list[Evidence]:
     from tracetune.graph.state import CycleInput
     from tracetune.nodes.evidence import gather
 
-    request = CycleInput.model_validate({"agents": list(agents)})
-    return list(gather(request, project).values())
+    request = CycleInput.model_validate({"agents": list(agents), "strict": strict})
+    return list(gather(request, project, keep=False).values())
 
 
 def journals(project: Project, agent: str | None) -> list[Journal]:

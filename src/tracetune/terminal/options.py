@@ -11,8 +11,12 @@ __all__ = [
     "HERE",
     "AgentOption",
     "AgentsArgument",
+    "DeadlineOption",
     "JsonOption",
+    "MaxCallsOption",
+    "MaxUsdOption",
     "ProjectOption",
+    "StrictOption",
     "WhyOption",
     "loaded",
     "tell",
@@ -32,6 +36,37 @@ AgentsArgument = Annotated[
 AgentOption = Annotated[
     str | None,
     typer.Option("--agent", "-a", metavar="NAME", help="Agent, where the project has several."),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first trace record that cannot be used.")
+]
+DeadlineOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        max=86400,
+        metavar="SECONDS",
+        help="After these, the model is not asked any more.",
+        show_default="the project's, or 600",
+    ),
+]
+MaxCallsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Most calls of the model.",
+        show_default="the project's, or no limit",
+    ),
+]
+MaxUsdOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="USD",
+        help="Most the model's calls may cost.",
+        show_default="the project's, or no limit",
+    ),
 ]
 WhyOption = Annotated[str, typer.Option(metavar="TEXT", help="Reason, kept in the journal.")]
 HERE = Path()

@@ -12,7 +12,6 @@ from rich.text import Text
 from tracetune.terminal.diffs import config_line, prompt_diff
 from tracetune.terminal.figures import metrics_block, pattern_table
 from tracetune.terminal.style import (
-    UNKNOWN,
     clean,
     counted,
     duration,
@@ -26,7 +25,7 @@ from tracetune.terminal.style import (
 )
 
 if TYPE_CHECKING:
-    from tracetune.graph.state import AgentResult, Change, CycleReport, ModelCall
+    from tracetune.graph.state import AgentResult, Change, CycleReport, Fallback, Spent
 
 __all__ = ["render_report", "render_review", "verdict_words"]
 
@@ -72,6 +71,12 @@ def _result(result: AgentResult) -> Iterator[RenderableType]:
     if result.patterns:
         yield Text("")
         yield indented(pattern_table(result.patterns[:MOST_PATTERNS]))
+    elif result.why_no_patterns:
+        yield Text("")
+        yield labelled("patterns", f"none: {result.why_no_patterns}")
+    if result.coverage:
+        yield Text("")
+        yield labelled("shown", f"{result.coverage}, to the model")
     yield from _changes(result)
     yield from _ending(result)
 
@@ -90,7 +95,9 @@ def _changes(result: AgentResult) -> Iterator[RenderableType]:
 
 
 def _change(change: Change) -> Iterator[RenderableType]:
-    by = (f"  by {'the model' if change.origin == 'llm' else 'rules'}", "dim")
+    size = f": {change.style}, {number(change.characters)} characters changed ({change.share:.0%})"
+    how = size if change.style not in ("", "guidelines") else ""
+    by = (f"  by {'the model' if change.origin == 'llm' else 'rules'}{how}", "dim")
     if change.kind == "prompt":
         head = Text.assemble((f"prompt {clean(change.name)}", "bold"))
         yield indented(head.append(*by))
@@ -149,26 +156,37 @@ def _notes(report: CycleReport) -> list[RenderableType]:
     for fallback in report.fallbacks:
         if fallback["error"] in first:
             continue  # said above, for the whole cycle
-        tries = counted(fallback["attempts"], "try", "tries")
-        failed = f"{fallback['branch']}: {fallback['error']} after {tries}"
-        lines.append(f"{failed}; {fallback['used']} took over")
+        lines.append(_fallback(fallback))
     if report.calls:
-        lines.append(_cost(report.calls))
+        lines.append(_spent(report.spent))
     return [*(item(line, by=0) for line in lines), *([Text("")] if lines else [])]
 
 
-def _cost(calls: list[ModelCall]) -> str:
-    ins = [call["tokens_in"] for call in calls]
-    outs = [call["tokens_out"] for call in calls]
-    seconds = duration(sum(call["seconds"] for call in calls))
-    return (
-        f"{counted(len(calls), 'model call')}, {_sum(ins)} tokens in, {_sum(outs)} out, {seconds}"
-    )
+def _fallback(fallback: Fallback) -> str:
+    tries = counted(fallback["attempts"], "try", "tries")
+    after = f" after {tries}" if fallback["attempts"] else ""
+    return f"{fallback['branch']}: {fallback['error']}{after}; {fallback['used']} took over"
 
 
-def _sum(tokens: list[int | None]) -> str:
-    known = [count for count in tokens if count is not None]
-    if not known:
-        return UNKNOWN
-    # Some providers report no usage: a sum that lacks calls is a lower bound.
-    return ("" if len(known) == len(tokens) else "at least ") + number(sum(known))
+def _spent(spent: Spent) -> str:
+    aside = [
+        *([f"{spent.failed_calls} failed"] if spent.failed_calls else []),
+        *([counted(spent.retries, "retry", "retries")] if spent.retries else []),
+    ]
+    calls = counted(spent.calls, "model call") + (f" ({', '.join(aside)})" if aside else "")
+    tokens = f"{number(spent.tokens_in)} tokens in, {number(spent.tokens_out)} out"
+    if spent.unmetered_calls == spent.calls:
+        tokens = "tokens unknown"
+    elif spent.unmetered_calls:
+        # Some providers report no usage: a sum that lacks calls is a lower bound.
+        tokens = f"at least {tokens}"
+    return f"{calls}, {tokens}, {_usd(spent)}, {duration(spent.seconds)}"
+
+
+def _usd(spent: Spent) -> str:
+    if spent.usd is None:
+        return f"cost unknown (no price of {', '.join(spent.unpriced_models)})"
+    if spent.unmetered_calls == spent.calls:
+        return "cost unknown"
+    least = "at least " if spent.unmetered_calls else ""
+    return f"{least}${spent.usd:.4f}"

@@ -173,6 +173,32 @@ def test_nan_and_infinity_are_read_as_python_writes_them(tmp_path: Path):
     assert (trace.score, trace.latency_s) == (None, None)
 
 
+def test_half_characters_are_replaced_and_the_line_is_read(tmp_path: Path):
+    whole, half = "\\ud83d\\ude00", "\\ud83d"
+    path = write(tmp_path, f'{{"id": "{whole} {half} \\\\ud83d", "score": NaN}}\n{{"id": 2}}')
+
+    (_, first), second = values(path)
+
+    assert first["id"] == "\N{GRINNING FACE} \N{REPLACEMENT CHARACTER} \\ud83d"
+    assert second == (2, TWO)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_refused_by_its_name(tmp_path: Path, encoding: str):
+    path = write(tmp_path, '\ufeff{"id": 1}\n'.encode(encoding))
+
+    with pytest.raises(TraceError, match="it is UTF-16, expected UTF-8"):
+        values(path)
+
+
+@pytest.mark.parametrize("field", ["tokens_in", "latency_s", "score"])
+def test_a_number_beyond_all_floats_sets_its_record_aside(field: str):
+    bad: list[BadRecord] = []
+
+    assert not list(read_traces([{"id": "1", "agent": "a", field: 10**400}], on_bad=bad.append))
+    assert bad[0].reason.startswith(f"{field} is 1000000")
+
+
 @pytest.mark.usefixtures("small")
 def test_in_a_long_list_nan_breaks_off_the_list(tmp_path: Path):
     path = write(tmp_path, json.dumps([*LONG, {"score": float("nan")}, *LONG]))

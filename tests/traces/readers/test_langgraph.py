@@ -126,7 +126,12 @@ def test_a_node_that_raises():
         ("AuthenticationError('bad key')", "infrastructure", None, "error"),
         ("ConnectTimeout('')", "infrastructure", None, "error"),
         ("ServiceUnavailable('503')", "infrastructure", None, "error"),
-        ("TypeError('RateLimitError( is no tool')", "unknown", False, "error"),
+        ("openai.PermissionDeniedError('no')", "infrastructure", None, "error"),
+        ("ResourceExhausted('quota')", "infrastructure", None, "error"),
+        ("RuntimeError('litellm.RateLimitError: 429')", "infrastructure", None, "error"),
+        ("TypeError('Authentication(user) takes one argument')", "unknown", False, "error"),
+        ("PermissionError('/etc/shadow')", "unknown", False, "error"),
+        ("TimeoutError()", "unknown", False, "error"),
         (
             "GraphRecursionError('Recursion limit of 4 reached')",
             "unknown",

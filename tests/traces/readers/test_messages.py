@@ -147,13 +147,13 @@ def test_what_the_record_says_is_kept_and_the_rest_stays_unknown():
         "feedback": {"tone": "harsh"},
         "latency_s": 2,
         "started_at": "2026-01-02T03:04:05+02:00",
-        "labels": {"day": 1},
+        "labels": {"day": 1, "hot": True, "none": None},
     }
     full, empty = read_traces([{**said, "messages": RUN}, {"messages": RUN}])
 
     assert (full.id, full.agent, full.release, full.task) == ("7", "email", "r1", "t1")
     assert (full.success, full.score, full.latency_s) == (False, 0.5, 2)
-    assert (full.feedback, full.labels) == ({"tone": "harsh"}, {"day": "1"})
+    assert (full.feedback, full.labels) == ({"tone": "harsh"}, {"day": "1", "hot": "true"})
     assert str(full.started_at) == "2026-01-02 01:04:05+00:00"
     assert (empty.agent, empty.success, empty.score, empty.latency_s) == ("agent", None, None, None)
     assert (empty.tokens_in, empty.started_at, empty.turns) == (None, None, None)
@@ -525,6 +525,7 @@ def test_a_notice_of_the_step_limit_is_no_reply_of_a_model():
         ({"messages": openai("{}"), "latency_s": -1}, "latency_s is -1"),
         ({"messages": openai("{}"), "started_at": "soon"}, "started_at is 'soon', expected ISO"),
         ({"messages": openai("{}"), "labels": []}, "labels is [], expected an object"),
+        ({"messages": openai("{}"), "labels": {"a": {}}}, "labels.a is {}, expected text"),
         ({"messages": openai("{}"), "feedback": 3}, "feedback is 3, expected text"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "a call names no tool"),
         ({"messages": [{"role": "assistant", "tool_calls": 3}]}, "tool_calls is 3"),

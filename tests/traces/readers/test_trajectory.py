@@ -139,3 +139,26 @@ def test_a_wrong_stage_is_set_aside(lines: list[Any], reason: str):
 
     assert not list(read_traces(lines, format="trajectory", on_bad=bad.append))
     assert [reason in b.reason for b in bad] == [True]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        pytest.param(event("b", "y", timestamp="noon"), "timestamp is 'noon'", id="no time"),
+        pytest.param(event("b", "y") | {"stage": None}, "stage is missing", id="no stage"),
+        pytest.param([1], "the line is [1], expected an object", id="no object"),
+    ],
+)
+def test_a_wrong_line_is_set_aside_and_its_neighbours_are_read(
+    tmp_path: Path, line: Any, reason: str
+):
+    path = tmp_path / "t.jsonl"
+    lines = [event("a", "x"), line, event("b", "z")]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    bad: list[BadRecord] = []
+
+    traces = list(read_traces(path, format="trajectory", on_bad=bad.append))
+
+    assert [trace.agent for trace in traces] == ["a", "b"]
+    assert len(bad) == 1
+    assert reason in bad[0].reason

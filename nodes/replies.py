@@ -1,0 +1,128 @@
+"""A model's reply read as the answer that was asked for: whole, or not at all.
+
+LangChain's own parsers close what a cut-off JSON left open, so that half an answer passes for a
+whole one, and need quadratic time for it. Here only JSON that ends counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from langchain_core.messages import BaseMessage
+from pydantic import BaseModel, ValidationError
+
+from tracetune.errors import ReplyError
+
+__all__ = ["LONGEST", "NoAnswerError", "read_reply", "usage_of", "with_schema"]
+
+LONGEST = 200_000
+"""Characters of a reply that are read; a few thousand are usual."""
+
+TRIES = 20
+"""Places in a text at which an answer is looked for."""
+
+_CUT_OFF = {"MAX_TOKENS", "max_tokens", "length", "model_length", "model_context_window_exceeded"}
+_BLOCKED = {
+    *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"),
+    *("content_filter", "refusal", "guardrail_intervened"),
+}
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class NoAnswerError(ReplyError):
+    """The reply holds nothing in the asked form: asked in another form, the model may answer."""
+
+
+def read_reply(reply: Any, schema: type[Answer]) -> Answer:
+    """Return the answer in a reply: a message of the model, or what its own parser made of one.
+
+    Raises:
+        NoAnswerError: There is no JSON object in it.
+        ReplyError: It is cut off, blocked, too large, or no answer of this schema.
+    """
+    if isinstance(reply, schema):
+        return reply
+    if isinstance(reply, Mapping):
+        return _as_answer(reply, schema)
+    if not isinstance(reply, BaseMessage):
+        raise NoAnswerError("no answer in the asked form")
+    text = reply.text
+    calls = getattr(reply, "tool_calls", None) or []
+    size = len(text) + sum(len(str(call["args"])) for call in calls)
+    if size > LONGEST:
+        raise ReplyError(f"the answer is too large: {size:,} characters, at most {LONGEST:,}")
+    _check_ending(reply)
+    for call in calls:
+        if call["name"] == schema.__name__:
+            return _as_answer(call["args"], schema)
+    if not text.strip() and not calls:
+        raise ReplyError("an empty answer")
+    return _from_text(text, schema)
+
+
+def usage_of(reply: Any) -> tuple[int | None, int | None]:
+    """The tokens of input and output that a reply says it took; None where it says nothing."""
+    usage = getattr(reply, "usage_metadata", None) or {}
+    return usage.get("input_tokens"), usage.get("output_tokens")
+
+
+def with_schema(prompt: str, schema: type[BaseModel]) -> str:
+    """The prompt for a model that answers in plain text: it ends in the form of the answer."""
+    form = json.dumps(schema.model_json_schema(), ensure_ascii=False)
+    return (
+        f"{prompt}\n\nAnswer with one JSON object and nothing else. It must fit this JSON "
+        f"schema:\n{form}\n"
+    )
+
+
+def _check_ending(reply: BaseMessage) -> None:
+    told = reply.response_metadata
+    reason = str(told.get("finish_reason") or told.get("stop_reason") or "")
+    feedback = told.get("prompt_feedback") or {}
+    if reason in _CUT_OFF:
+        raise ReplyError("the answer was cut off")
+    if reason in _BLOCKED or (isinstance(feedback, Mapping) and feedback.get("block_reason")):
+        raise ReplyError("blocked by the provider's filter")
+
+
+def _from_text(text: str, schema: type[Answer]) -> Answer:
+    wrong: ReplyError = NoAnswerError("no answer in the asked form")
+    for found in _objects(text):
+        if not found and text.strip("`json\n ") != "{}":
+            continue  # a brace pair in prose, and no answer that nothing is to be done
+        # Of several objects, the one with the schema's own keys: not an example, nor the schema.
+        try:
+            return _as_answer(found, schema)
+        except ReplyError as error:
+            wrong = error
+    raise wrong
+
+
+def _objects(text: str) -> Iterator[Mapping[str, Any]]:
+    """Every whole JSON object in the text that is not inside of another."""
+    decoder = json.JSONDecoder(strict=False)
+    start = text.find("{")
+    for _ in range(TRIES):
+        if start < 0:
+            return
+        try:
+            found, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            end = start + 1
+        else:
+            yield found
+        start = text.find("{", end)
+
+
+def _as_answer(found: Mapping[str, Any], schema: type[Answer]) -> Answer:
+    # Where all keys have defaults, anything would pass for an empty answer.
+    if found and not found.keys() & schema.model_fields.keys():
+        raise ReplyError("the answer did not fit the asked form")
+    try:
+        return schema.model_validate(found)
+    except ValidationError:
+        pass
+    raise ReplyError("the answer did not fit the asked form")

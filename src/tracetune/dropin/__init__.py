@@ -1,0 +1,1 @@
+"""What others' optimizers are called by, with ours behind it."""
