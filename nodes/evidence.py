@@ -55,6 +55,8 @@ class SharedTables:
         self.agents = tables.agents()
         """How many runs each agent has, by what the traces call it."""
         weakref.finalize(self, _close, self._held)
+        # The later one goes first: at the interpreter's end it does not, and the other does.
+        weakref.finalize(self, _close_aside, self._held).atexit = False
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[TraceTables]:
@@ -67,6 +69,12 @@ def _close(held: list[TraceTables]) -> None:
     # Taken out, too: a database that outlives the interpreter's end complains of leaks.
     while held:
         held.pop().close()
+
+
+def _close_aside(held: list[TraceTables]) -> None:
+    # Removing files blocks, and whoever lets go of the tables may be an event loop.
+    while held:
+        threading.Thread(target=held.pop().close, name="tracetune-close").start()
 
 
 class RunRows:
