@@ -26,7 +26,7 @@ test: .venv/dev ## Run the tests; only some: make test ARGS="-k readers"
 
 test-spark: .venv/dev ## Count the same on Spark; needs Java 17 and adds pyspark to .venv
 	@$(PIP) -e '.[spark]'
-	@$(BIN)/pytest tests/traces/test_spark.py $(ARGS)
+	@$(BIN)/pytest tests/traces/analytics/test_spark.py $(ARGS)
 
 check: .venv/dev ## Check style and types
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tracetune.traces.model import Message, ToolCall, Trace
-from tracetune.traces.recorder import TraceRecorder
+from tracetune.traces.recording.recorder import TraceRecorder
 from tracetune.traces.redaction import Redactor
 
 CONSOLE = Console(width=100)

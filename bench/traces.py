@@ -25,11 +25,11 @@ import synthetic
 from rich.console import Console
 from rich.table import Table
 
+from tracetune.traces.analytics.partials import count_runs
+from tracetune.traces.analytics.tables import TraceTables
 from tracetune.traces.metrics import metrics_of
-from tracetune.traces.partials import count_runs
-from tracetune.traces.patterns import mine_patterns
+from tracetune.traces.mining.patterns import mine_patterns
 from tracetune.traces.read import read_traces
-from tracetune.traces.tables import TraceTables
 
 CONSOLE = Console(width=100)
 READ_AIM, METRICS_AIM, PATTERNS_AIM = 2.0, 1.3, 5.0

@@ -15,10 +15,10 @@ from tracetune.nodes.differences import key_of, likeness, show_pair, show_steps
 from tracetune.nodes.ranking import harmful
 from tracetune.nodes.shortening import shorten
 from tracetune.prompts.loader import fence
-from tracetune.traces.errors_text import error_key
+from tracetune.traces.analytics.errors_text import error_key
+from tracetune.traces.analytics.tables import STEP_LIMITS
+from tracetune.traces.mining.patterns import Pattern
 from tracetune.traces.model import Trace
-from tracetune.traces.patterns import Pattern
-from tracetune.traces.tables import STEP_LIMITS
 
 __all__ = ["Shown", "cause_of", "choose_feedback", "choose_runs", "clusters_of"]
 

@@ -22,9 +22,9 @@ from tracetune.nodes.ranking import Blame, rank_prompts
 from tracetune.nodes.subjects import updatable
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.project import Parameter
-from tracetune.traces.habits import Habit, mine_habits
+from tracetune.traces.mining.habits import Habit, mine_habits
+from tracetune.traces.mining.patterns import Pattern
 from tracetune.traces.model import Trace
-from tracetune.traces.patterns import Pattern
 from tracetune.traces.reward import RewardRefs, RewardSpec
 
 __all__ = ["compute_metrics"]

@@ -21,9 +21,9 @@ from tracetune.nodes.guidelines import (
 )
 from tracetune.nodes.ranking import SIGNIFICANT
 from tracetune.nodes.showing import shorten
-from tracetune.traces.habits import Habit
+from tracetune.traces.analytics.sample import mark_of
+from tracetune.traces.mining.habits import Habit
 from tracetune.traces.model import Message, ToolCall, Trace
-from tracetune.traces.sample import mark_of
 
 __all__ = ["choose_demonstrations", "demonstrate", "demonstration"]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tracetune.nodes.shortening import shorten, step_line
-from tracetune.traces.errors_text import error_key
+from tracetune.traces.analytics.errors_text import error_key
 from tracetune.traces.model import Message, Step, Thought, ToolCall, Trace
 
 __all__ = ["key_of", "likeness", "show_pair", "show_steps"]

@@ -18,14 +18,14 @@ from typing import Any
 from tracetune.errors import InputError, TraceError
 from tracetune.graph.state import CycleInput
 from tracetune.stores.project import AgentSpec, Project
+from tracetune.traces.analytics.partials import MetricsPartial
+from tracetune.traces.analytics.tables import TraceTables
 from tracetune.traces.metrics import Metrics, metrics_of
+from tracetune.traces.mining.patterns import Pattern, Patterns, mine_patterns
 from tracetune.traces.model import Trace
-from tracetune.traces.partials import MetricsPartial
-from tracetune.traces.patterns import Pattern, Patterns, mine_patterns
 from tracetune.traces.read import BadRecord
 from tracetune.traces.redaction import Redactor
 from tracetune.traces.reward import RewardRefs, RewardSpec
-from tracetune.traces.tables import TraceTables
 
 __all__ = ["CACHE", "Evidence", "EvidenceShelf", "RunRows", "SharedTables", "gather"]
 

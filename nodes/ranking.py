@@ -11,8 +11,8 @@ from typing import Any
 from tracetune.errors import InputError
 from tracetune.nodes.culprits import name_key, who_failed
 from tracetune.nodes.feedback_match import Embed, match_feedback
+from tracetune.traces.mining.patterns import Pattern, mine_patterns
 from tracetune.traces.model import Trace
-from tracetune.traces.patterns import Pattern, mine_patterns
 
 __all__ = ["Blame", "harmful", "rank_prompts"]
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tracetune.traces.analytics.partials import GroupCounts, MetricsPartial
+from tracetune.traces.analytics.tables import TraceTables, opened
 from tracetune.traces.model import Trace
-from tracetune.traces.partials import GroupCounts, MetricsPartial
 from tracetune.traces.reward import RewardRefs, RewardSpec
 from tracetune.traces.stats import Interval, wilson
-from tracetune.traces.tables import TraceTables, opened
 
 __all__ = [
     "Histogram",

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from tracetune.stores.release import Guideline, JournalEntry, Release
     from tracetune.traces.compare import Verdict, compare_runs
     from tracetune.traces.metrics import Metrics, ToolMetrics, compute_metrics
+    from tracetune.traces.mining.patterns import Pattern, mine_patterns
     from tracetune.traces.model import Message, Thought, ToolCall, Trace
-    from tracetune.traces.patterns import Pattern, mine_patterns
     from tracetune.traces.read import read_traces
     from tracetune.traces.readers.base import BadRecord
-    from tracetune.traces.recorder import TraceRecorder
+    from tracetune.traces.recording.recorder import TraceRecorder
     from tracetune.traces.redaction import Redactor
     from tracetune.traces.reward import RewardRefs, RewardSpec
 
@@ -82,10 +82,10 @@ _HOMES = {
     "traces.compare": ("Verdict", "compare_runs"),
     "traces.metrics": ("Metrics", "ToolMetrics", "compute_metrics"),
     "traces.model": ("Message", "Thought", "ToolCall", "Trace"),
-    "traces.patterns": ("Pattern", "mine_patterns"),
+    "traces.mining.patterns": ("Pattern", "mine_patterns"),
     "traces.read": ("read_traces",),
     "traces.readers.base": ("BadRecord",),
-    "traces.recorder": ("TraceRecorder",),
+    "traces.recording.recorder": ("TraceRecorder",),
     "traces.redaction": ("Redactor",),
     "traces.reward": ("RewardRefs", "RewardSpec"),
 }

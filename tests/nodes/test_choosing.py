@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tracetune.nodes.choosing import choose_feedback, choose_runs, clusters_of
+from tracetune.traces.mining.patterns import mine_patterns
 from tracetune.traces.model import Message, Thought, ToolCall, Trace
-from tracetune.traces.patterns import mine_patterns
 from tracetune.traces.read import read_traces
 
 ASK = Message("user", "Where is my order?")

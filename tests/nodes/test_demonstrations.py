@@ -10,7 +10,7 @@ from tracetune.graph.state import PromptTask
 from tracetune.nodes.demonstrations import choose_demonstrations, demonstrate, demonstration
 from tracetune.nodes.guarded import violations_in
 from tracetune.nodes.guidelines import budget_of, read_examples, with_examples
-from tracetune.traces.habits import mine_habits
+from tracetune.traces.mining.habits import mine_habits
 from tracetune.traces.model import Message, Step, Thought, ToolCall, Trace
 
 ASKED = Message("user", "Where is\n my order?")

@@ -14,8 +14,8 @@ from tracetune.nodes.configure_by_rules import tune_config
 from tracetune.nodes.evidence import CACHE, EvidenceShelf, gather
 from tracetune.stores.project import AgentSpec, Parameter, Project, load_project
 from tracetune.traces.metrics import compute_metrics
+from tracetune.traces.mining.patterns import mine_patterns
 from tracetune.traces.model import ToolCall, Trace
-from tracetune.traces.patterns import mine_patterns
 from tracetune.traces.read import read_traces
 from tracetune.traces.reward import RewardRefs, RewardSpec
 

@@ -11,9 +11,9 @@ from tracetune.nodes.guidelines import with_section
 from tracetune.nodes.ranking import rank_prompts
 from tracetune.nodes.update_by_rules import draft_by_rules
 from tracetune.stores.project import Parameter
-from tracetune.traces.habits import mine_habits
+from tracetune.traces.mining.habits import mine_habits
+from tracetune.traces.mining.patterns import mine_patterns
 from tracetune.traces.model import ToolCall, Trace
-from tracetune.traces.patterns import mine_patterns
 from tracetune.traces.reward import RewardRefs, RewardSpec
 
 CALL = ToolCall("transfer", {"why": "stuck"})

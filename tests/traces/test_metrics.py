@@ -8,6 +8,8 @@ from statistics import fmean, median
 import numpy as np
 import pytest
 
+from tracetune.traces.analytics.partials import MetricsPartial
+from tracetune.traces.analytics.tables import TraceTables
 from tracetune.traces.metrics import (
     compute_metrics,
     count_metrics,
@@ -16,10 +18,8 @@ from tracetune.traces.metrics import (
     quantile,
 )
 from tracetune.traces.model import ToolCall, Trace
-from tracetune.traces.partials import MetricsPartial
 from tracetune.traces.read import read_traces
 from tracetune.traces.reward import RewardRefs, RewardSpec
-from tracetune.traces.tables import TraceTables
 
 
 def run(id: str, *calls: str, **values: object) -> Trace:

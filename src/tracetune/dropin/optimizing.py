@@ -16,8 +16,8 @@ from tracetune.nodes.showing import choose_feedback, shorten, show_trace
 from tracetune.nodes.subjects import updatable
 from tracetune.prompts.loader import fence
 from tracetune.traces.metrics import compute_metrics
+from tracetune.traces.mining.patterns import mine_patterns
 from tracetune.traces.model import Trace
-from tracetune.traces.patterns import mine_patterns
 
 __all__ = ["Outcome", "Task", "outcome_of", "state_for"]
 

@@ -1,0 +1,315 @@
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from tracetune.traces.analytics.sample import mark_of
+from tracetune.traces.analytics.tables import TraceTables
+from tracetune.traces.mining.patterns import Pattern, mine_patterns
+from tracetune.traces.model import Thought, ToolCall, Trace
+from tracetune.traces.read import read_traces
+
+reference: Any = stats
+"""Untyped here: its stubs want arrays where it takes lists."""
+
+
+@pytest.fixture(scope="module")
+def airline(shared_data: Path) -> list[Trace]:
+    folder = shared_data / "tau2-bench"
+    return list(read_traces(folder / "airline-gpt-oss-120b-langchain.json.gz"))
+
+
+def call(name: str, error: str | None = None, **arguments: Any) -> ToolCall:
+    return ToolCall(name, arguments, error=error)
+
+
+def run(id: str, success: bool | None, *calls: ToolCall, **values: Any) -> Trace:
+    return Trace(id=id, agent=values.pop("agent", "clerk"), success=success, steps=calls, **values)
+
+
+def contrast(*calls: ToolCall, n: int = 6, **values: Any) -> list[Trace]:
+    """n failed runs with these calls, n successful runs with one plain call."""
+    failed = [run(f"bad{i}", False, *calls, **values) for i in range(n)]
+    return failed + [run(f"good{i}", True, call("plain", i=i)) for i in range(n)]
+
+
+def kinds(patterns: list[Pattern]) -> Mapping[tuple[str, tuple[str, ...]], Pattern]:
+    return {(p.kind, p.subject): p for p in patterns}
+
+
+def test_order_is_by_evidence_then_effect(airline: list[Trace]) -> None:
+    patterns = mine_patterns(airline)
+    assert patterns == sorted(patterns, key=lambda p: (p.q_value, -abs(p.effect)))
+    expected = reference.false_discovery_control([p.p_value for p in patterns])
+    assert [p.q_value for p in patterns] == pytest.approx(expected.tolist())
+    assert (patterns.tried, patterns.why_empty) == (len(patterns), "")
+
+
+def test_the_order_of_the_traces_does_not_count(airline: list[Trace]) -> None:
+    shuffled = random.Random(3).sample(airline, k=len(airline))
+    assert mine_patterns(shuffled) == mine_patterns(airline)
+
+
+@pytest.mark.parametrize(
+    ("calls", "kind", "subject", "text"),
+    [
+        pytest.param(
+            [call("a", x=1)] * 3,
+            "loop",
+            ("a",),
+            "repeats an identical call of `a` at least 3 times",
+            id="a loop rather than a pair or a use",
+        ),
+        pytest.param(
+            [call("a", x=1), call("b"), call("a", x=1), call("b"), call("a", x=1)],
+            "loop",
+            ("a",),
+            "repeats an identical call of `a` at least 3 times",
+            id="a loop over two tools",
+        ),
+        pytest.param(
+            [call("a", "no seat 7")],
+            "tool_error",
+            ("a",),
+            'gets from `a` the error "no seat <n>"',
+            id="an error with its text rather than any error",
+        ),
+        pytest.param(
+            [call("a", x=1), call("a", x=2), call("a", x=1)],
+            "tool_pair",
+            ("a", "a"),
+            "calls `a` right after `a`",
+            id="a second look is no loop",
+        ),
+        pytest.param(
+            [call("a"), call("b")],
+            "tool_pair",
+            ("a", "b"),
+            "calls `b` right after `a`",
+            id="a pair rather than its tools",
+        ),
+        pytest.param([call("a")], "last_tool", ("a",), "ends with `a`", id="the only call"),
+    ],
+)
+def test_one_finding_is_said_once(
+    calls: list[ToolCall], kind: str, subject: tuple[str, ...], text: str
+) -> None:
+    failing = [p for p in mine_patterns(contrast(*calls)) if p.effect < 0]
+    assert [(p.kind, p.subject, p.text) for p in failing] == [(kind, subject, text)]
+
+
+def test_running_into_the_limit_is_a_pattern() -> None:
+    patterns = mine_patterns(contrast(call("plain", i=9), labels={"ended_by": "max_steps"}))
+    assert [(p.kind, p.effect) for p in patterns] == [("hit_limit", -1.0)]
+
+
+def test_long_runs_are_measured_against_all_runs() -> None:
+    calls = [call("plain", i=i) for i in range(9)]
+    traces = [run(f"bad{n}", False, *calls) for n in range(3)]
+    traces += [run(f"good{n}", True, call("plain"), call("plain", i=1)) for n in range(9)]
+    (found,) = mine_patterns(traces)
+    assert found.kind == "long"
+    assert found.text == "makes more than 4 tool calls, twice the median"
+
+
+def test_errors_that_differ_in_values_only_are_one_pattern() -> None:
+    traces = [run(f"bad{n}", False, call("a", f"no seat {n}")) for n in range(4)]
+    traces += [run(f"other{n}", False, call("a", "locked")) for n in range(4)]
+    traces += [run(f"good{n}", True, call("a")) for n in range(8)]
+    texts = {p.text for p in mine_patterns(traces) if p.kind == "tool_error"}
+    assert texts == {
+        "gets an error from `a`",
+        'gets from `a` the error "no seat <n>"',
+        'gets from `a` the error "locked"',
+    }
+
+
+@pytest.mark.parametrize(
+    ("traces", "why"),
+    [
+        pytest.param([], "There are no runs.", id="no traces"),
+        pytest.param(
+            [run(str(n), False, call("a")) for n in range(9)],
+            "clerk: all 9 runs with a known outcome failed.",
+            id="failures only",
+        ),
+        pytest.param(
+            [run(str(n), True, call("a")) for n in range(9)],
+            "clerk: all 9 runs with a known outcome succeeded.",
+            id="successes only",
+        ),
+        pytest.param(
+            [run(str(n), None, call("a")) for n in range(9)],
+            "clerk: no outcome is known of 9 runs.",
+            id="unknown outcomes",
+        ),
+        pytest.param(
+            contrast(call("a"), n=2),
+            "clerk: 2 of 4 runs succeeded, but nothing that at least 3 runs have is lacked by"
+            " others.",
+            id="fewer runs than the minimum support",
+        ),
+        pytest.param(
+            [run(str(n), False, call("a"), failure_kind="infrastructure") for n in range(4)],
+            "clerk: no outcome is known of 4 runs, 4 of them failures of the infrastructure.",
+            id="infrastructure failures only",
+        ),
+        pytest.param(
+            contrast(call("a"), failure_kind="infrastructure"),
+            "clerk: all 6 runs with a known outcome succeeded.",
+            id="infrastructure failures beside successes",
+        ),
+        pytest.param(
+            [run(str(n), n < 4, call("a")) for n in range(9)],
+            "clerk: 4 of 9 runs succeeded, but nothing that at least 3 runs have is lacked by"
+            " others.",
+            id="what all runs have tells nothing",
+        ),
+        pytest.param(
+            [run("1", n > 1, agent=f"a{n}") for n in range(5)],
+            "a0: all 1 runs with a known outcome failed; a1: all 1 runs with a known outcome"
+            " failed; a2: all 1 runs with a known outcome succeeded; and 2 more agents.",
+            id="many agents",
+        ),
+    ],
+)
+def test_too_little_to_compare_gives_no_patterns_and_says_why(
+    traces: list[Trace], why: str
+) -> None:
+    patterns = mine_patterns(traces)
+    assert patterns == []
+    assert (patterns.tried, patterns.why_empty) == (0, why)
+
+
+def test_runs_without_a_known_outcome_do_not_count() -> None:
+    traces = contrast(call("a"))
+    unknown = [run(f"u{n}", None, call("a")) for n in range(5)]
+    broken = [run(f"i{n}", False, call("a"), failure_kind="infrastructure") for n in range(5)]
+    assert mine_patterns(traces + unknown + broken) == mine_patterns(traces)
+
+
+def test_agents_are_compared_within_themselves() -> None:
+    """The boss fails always and the clerk never: that is no finding about their tools."""
+    traces = [run(f"b{n}", False, call("fire"), agent="boss") for n in range(9)]
+    traces += [run(f"c{n}", True, call("file"), agent="clerk") for n in range(9)]
+    assert mine_patterns(traces) == []
+
+
+def test_one_agent_can_be_asked_for() -> None:
+    traces = contrast(call("a"))
+    others = [
+        Trace(id=t.id, agent="boss", success=t.success, steps=t.steps) for t in contrast(call("b"))
+    ]
+    with TraceTables(traces + others) as tables:
+        clerk = mine_patterns(tables, agent="clerk")
+        both = mine_patterns(tables)
+    assert clerk == mine_patterns(traces)
+    assert {p.agent for p in both} == {"boss", "clerk"}
+    assert len({p.id for p in both}) == len(both)
+
+
+def test_examples_are_those_with_the_lowest_marks_on_either_side_sorted() -> None:
+    traces = [run(f"{n:02}", n % 3 == 0, call("a"), call("x", i=n)) for n in range(300)]
+    traces += [run(f"z{n}", True, call("b")) for n in range(300)]
+    found = next(p for p in mine_patterns(traces) if "a" in p.subject)
+    for ids, success in ((found.failing_ids, False), (found.succeeding_ids, True)):
+        own = [t.id for t in traces if t.success is success and not t.id.startswith("z")]
+        assert ids == tuple(sorted(sorted(own, key=lambda id: mark_of("clerk", id))[:5]))
+
+
+def test_an_id_stays_when_traces_are_added() -> None:
+    before = mine_patterns(contrast(call("a", "locked"), n=4))
+    after = mine_patterns(contrast(call("a", "locked"), n=9))
+    assert [p.id for p in before] == [p.id for p in after]
+
+
+def test_the_name_of_a_tool_cannot_break_out_of_its_line() -> None:
+    (bad, *_) = mine_patterns(contrast(call("a\n\x1b[2J{detail}" + "x" * 500)))
+    assert bad.text.isprintable()
+    assert len(bad.text) < 200
+
+
+def test_runs_are_compared_within_tasks_that_have_both_outcomes() -> None:
+    """The hard task needs the tool and mostly fails; within each task the tool changes nothing."""
+    traces = []
+    for task, used, lacked, every in (("hard", 40, 8, 4), ("easy", 8, 40, 1)):
+        for n in range(used + lacked):
+            succeeded = (n % every == 0) == (task == "hard")
+            succeeded = succeeded if task == "hard" else n % 4 > 0
+            steps = [call("dig" if n < used else "look"), call("end", i=n)]
+            traces.append(run(f"{task}{n}", succeeded, *steps, task=task))
+    found = kinds(mine_patterns(traces))["tool_pair", ("dig", "end")]
+    assert found.effect < -0.3
+    assert found.interval[1] < 0
+    assert found.tasks == 2
+    assert found.p_value > 0.9
+    apart = kinds(mine_patterns([replace(trace, task=None) for trace in traces]))
+    assert apart["tool_pair", ("dig", "end")].p_value < 0.01
+
+
+def test_tasks_with_one_outcome_are_compared_with_each_other() -> None:
+    traces = [replace(t, task=str(n)) for n, t in enumerate(contrast(call("a")))]
+    [found] = [p for p in mine_patterns(traces) if p.effect < 0]
+    assert found.tasks == 0
+    assert found.p_value == pytest.approx(reference.fisher_exact([[0, 6], [6, 0]])[1])
+
+
+def test_a_tool_that_most_runs_use_stands_out_where_it_is_missing() -> None:
+    def calls(n: int, *others: str) -> list[ToolCall]:
+        return [call(f"ask{n % 2}"), *map(call, others), call("end", i=n)]
+
+    traces = [run(f"good{n}", True, *calls(n, *["plan"][: n % 7 < 6])) for n in range(14)]
+    traces += [run(f"bad{n}", False, *calls(n)) for n in range(6)]
+    found = kinds(mine_patterns(traces))
+    assert ("tool_used", ("plan",)) not in found
+    lacking = found["tool_unused", ("plan",)]
+    assert lacking.text == "never calls `plan`"
+    assert (lacking.support, lacking.success_with, lacking.success_without) == (8, 2 / 8, 1.0)
+    assert set(lacking.failing_ids) < {f"bad{n}" for n in range(6)}
+    assert lacking.succeeding_ids == ("good13", "good6")
+    assert lacking.coverage == 1.0
+
+
+def test_three_tools_in_a_row_are_a_pattern() -> None:
+    rows = {True: "sbcae", False: "sbcscae"}
+    traces = [
+        run(f"{ok}{n}", ok, *(call(f"{name}{n % 2}" if name in "se" else name) for name in row))
+        for ok, row in rows.items()
+        for n in range(6)
+    ]
+    found = kinds(mine_patterns(traces))
+    assert found["tool_triple", ("b", "c", "a")].text == (
+        "calls `b`, `c` and `a` one right after the other"
+    )
+
+
+def test_words_that_go_along_with_failure_are_a_pattern() -> None:
+    texts = ("all is well with order", "cannot reach the order")
+    traces = [
+        replace(run(f"{n:03}", n % 2 == 0, call("a")), steps=(Thought(texts[n % 2]),))
+        for n in range(120)
+    ]
+    patterns = mine_patterns(traces)
+    terms = [p for p in patterns if p.kind == "term"]
+    assert patterns[0].text == "writes “cannot reach”"
+    assert {p.text for p in terms} == {"writes “cannot reach”", "writes “all is”"}
+    # Half of the runs chose them, so the others are all that they are tested on.
+    assert 20 < terms[0].support < 40
+    assert terms[0].q_value < 1e-6
+    assert all(mark_of("clerk", id) % 2 for id in terms[0].failing_ids)
+
+
+def test_words_without_effect_are_rarely_found() -> None:
+    chance = random.Random(4)
+    words = ["red", "blue", "green", "grey", "black", "white", "pink", "brown"]
+    traces = [
+        replace(
+            run(str(n), chance.random() < 0.5), steps=(Thought(" ".join(chance.sample(words, 3))),)
+        )
+        for n in range(300)
+    ]
+    assert [p for p in mine_patterns(traces) if p.q_value < 0.1] == []

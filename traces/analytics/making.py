@@ -1,0 +1,210 @@
+"""Make a part of source files: DuckDB reads the plain ones itself, Python all others."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from tracetune.errors import TraceError
+from tracetune.traces.analytics.load import STAGED, flatten, fold, shown_texts
+from tracetune.traces.analytics.partials import count_runs
+from tracetune.traces.analytics.parts import Part, Stamp, stamp
+from tracetune.traces.analytics.sample import Sample
+from tracetune.traces.analytics.spool import Spool, line_of
+from tracetune.traces.analytics.views import (
+    agent_sums,
+    connect_views,
+    group_runs,
+    rows_of,
+    write_kept,
+)
+from tracetune.traces.model import Trace
+from tracetune.traces.readers.base import BadRecord
+from tracetune.traces.readers.canonical import trace_of
+from tracetune.traces.redaction import Redactor
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+__all__ = ["PartMaker", "Reading", "looks_canonical"]
+
+Reading = Callable[[Path, Callable[[BadRecord], None], Redactor], Iterator[Trace]]
+"""Yields a file's traces, redacted, and reports what it sets aside."""
+
+# Where the outcomes of Stratus' traces stand: its reader looks beside each file.
+_BESIDE = ("learning_results.json", "learning_results.json.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class PartMaker:
+    """Makes parts with one database."""
+
+    db: DuckDBPyConnection
+    reading: Reading
+    redactor: Redactor
+    direct: bool
+    """Whether files may go past `reading` when they are plainly canonical."""
+    fatal: Callable[[str], bool]
+    """Whether a file of no use stops everything; else it is set aside."""
+    lasting: bool
+    """Whether the parts are for keeps: then the runs in them are redacted, and counted."""
+
+    def of_traces(
+        self, folder: Path, traces: Iterable[Trace], refuse: Callable[[str], None]
+    ) -> Part:
+        """Make a part of traces in hand; `refuse` is told of those that cannot be in it."""
+        work = _Work(folder)
+        work.spool.add(traces, refuse)
+        self._stage(work, [], self.redactor)
+        return self._finish(work, Part(folder))
+
+    def of_files(self, folder: Path, files: Sequence[Path]) -> Part:
+        """Make a part of files, which are read in their order.
+
+        Raises:
+            TraceError: A file is of no use, and `fatal` says that this stops everything.
+        """
+        stamps = tuple(map(stamp, files))  # before reading: what changes meanwhile is read again
+        direct = [path for path in files if self.direct and looks_canonical(path)]
+        while True:
+            work = _Work(folder)
+            redactor = _uncounted(self.redactor)
+            part = Part(folder, stamps, redacted=redactor.counts)
+            for path in files:
+                if path not in direct:
+                    part = self._read(path, work, part, redactor)
+            odd = self._stage(work, direct, redactor)
+            if not odd:
+                return self._finish(work, replace(part, beside=_beside(files, direct)))
+            # From the start, so that of two runs with one id the first is kept.
+            direct = [path for path in direct if path not in odd]
+
+    def _read(self, path: Path, work: _Work, part: Part, redactor: Redactor) -> Part:
+        bad: list[BadRecord] = []
+        useless = part.useless
+        try:
+            work.spool.add(
+                self.reading(path, bad.append, redactor),
+                lambda reason: bad.append(BadRecord(str(path), 0, reason)),
+            )
+        except TraceError as error:
+            if self.fatal(str(path)):
+                raise
+            useless += (str(path),)
+            bad.append(BadRecord(str(path), 1, str(error).removeprefix(f"{path}: ")))
+        return replace(part, set_aside=(*part.set_aside, *bad), useless=useless)
+
+    def _stage(self, work: _Work, direct: list[Path], redactor: Redactor) -> set[Path]:
+        """Read all lines into the staged file; return the files that Python must read instead."""
+        import duckdb
+
+        if not direct:
+            self._flatten(work, [])
+            shown_texts(self.db, work.staged)
+            return set()
+        sample = Sample()
+        with ThreadPoolExecutor(1) as pool:
+            scan = pool.submit(self._flatten, work, direct)
+            count, odd = _checked(direct, sample)
+            if odd is not None:
+                self.db.interrupt()
+            failure = scan.exception()
+        if odd is not None:
+            return {odd}
+        if failure is not None and not isinstance(failure, duckdb.Error):
+            raise failure
+        if failure is not None or not self._sound(work, count + len(work.spool)):
+            return set(direct)
+        work.sample.merge(self._clean(sample, redactor) if self.lasting else sample)
+        return set()
+
+    def _flatten(self, work: _Work, direct: list[Path]) -> None:
+        paths = [*direct, work.spool.path]
+        flatten(self.db, paths, work.staged, longest=work.spool.longest)
+
+    def _sound(self, work: _Work, count: int) -> bool:
+        """Whether every line is a run, no two are the same one, and no text needs redaction."""
+        staged = {"staged": str(work.staged)}
+        once = rows_of(self.db, "doubles", staged)
+        rows = self.db.execute("SELECT COUNT(*) FROM read_parquet($staged)", staged).fetchone()
+        if once or rows != (count,):
+            return False
+        texts = "\n".join(shown_texts(self.db, work.staged))
+        return _uncounted(self.redactor).text(texts) == texts
+
+    def _clean(self, sample: Sample, redactor: Redactor) -> Sample:
+        clean = Sample()
+        for _, _, rows in sample.groups():
+            for _, _, line in rows:
+                trace = redactor.trace(trace_of(orjson.loads(line)))
+                clean.add(line_of(trace), trace.id, trace.agent, trace.success)
+        return clean
+
+    def _finish(self, work: _Work, part: Part) -> Part:
+        with ThreadPoolExecutor(1) as pool, self.db.cursor() as other:
+            folding = pool.submit(fold, self.db, work.staged, part.folder)
+            write_kept(other, work.sample, part.table("kept"))
+            folding.result()
+        work.spool.path.unlink()
+        connect_views(self.db, [part.folder])
+        metrics = None
+        if self.lasting:
+            by = ("agent",)
+            group_runs(self.db, by)
+            metrics = count_runs(lambda name: rows_of(self.db, name), by)
+        return replace(part, agents=agent_sums(self.db), metrics=metrics)
+
+
+class _Work:
+    """What is at hand while a part is made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.staged = folder / STAGED
+        self.sample = Sample()
+        path = folder / "spool.jsonl"
+        path.write_bytes(b"")
+        self.spool = Spool(path, self.sample)
+
+
+def _checked(files: Sequence[Path], sample: Sample) -> tuple[int, Path | None]:
+    """How many lines the files have, or the first that is odd; all go to the sample."""
+    from tracetune.traces.analytics.direct import OddLineError, checked_lines
+
+    count = 0
+    for path in files:
+        try:
+            for line, id, agent, success in checked_lines(path):
+                sample.add(line, id, agent, success)
+                count += 1
+        except OddLineError:
+            return count, path
+    return count, None
+
+
+def looks_canonical(path: Path) -> bool:
+    """Whether it is worth a try: the first line is canonical."""
+    from tracetune.traces.analytics.direct import OddLineError, checked_lines
+
+    try:
+        return next(checked_lines(path), None) is not None
+    except OddLineError:
+        return False
+
+
+def _beside(files: Sequence[Path], direct: Sequence[Path]) -> tuple[Stamp, ...]:
+    folders = dict.fromkeys(path.parent for path in files if path not in direct)
+    return tuple(stamp(folder / name) for folder in folders for name in _BESIDE)
+
+
+def _uncounted(redactor: Redactor) -> Redactor:
+    """The same redactor, which counts for itself."""
+    alike = copy.copy(redactor)
+    alike.counts = Counter()
+    return alike

@@ -1,0 +1,280 @@
+"""Flat tables of traces (runs, calls, labels) that the SQL in `traces/sql` counts over."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from tracetune.errors import InputError, TraceError
+from tracetune.traces.analytics import views
+from tracetune.traces.analytics.errors_text import error_key
+from tracetune.traces.analytics.load import connect, put
+from tracetune.traces.analytics.making import PartMaker
+from tracetune.traces.analytics.orders import Order, processes_of, read_parts
+from tracetune.traces.analytics.partials import COLUMNS, MetricsPartial, count_runs
+from tracetune.traces.analytics.parts import Part
+from tracetune.traces.analytics.sample import KEPT, KEPT_BYTES
+from tracetune.traces.analytics.shelf import Shelf
+from tracetune.traces.analytics.sources import Source, Sources
+from tracetune.traces.analytics.spool import second
+from tracetune.traces.failures import failure_kind_of
+from tracetune.traces.model import Trace
+from tracetune.traces.readers.base import BadRecord
+from tracetune.traces.readers.canonical import trace_of
+from tracetune.traces.redaction import Redactor
+
+__all__ = ["KEPT", "STEP_LIMITS", "TraceTables", "error_key", "opened"]
+
+STEP_LIMITS = frozenset({"max_step", "max_steps", "recursion_limit"})
+"""Values of the label `ended_by` that say a step limit ended the run."""
+
+
+class TraceTables:
+    """Traces as tables in an in-process DuckDB; a context manager, for one thread at a time.
+
+    The traces are read once, one by one, into Parquet files; but for a bounded sample of whole
+    runs they are not kept. `len()` is their number.
+
+    Raises:
+        TraceError: Two traces of an agent share an id (each would count for the other),
+            or a value has the wrong type.
+    """
+
+    def __init__(self, traces: Iterable[Trace]) -> None:
+        def refuse(reason: str) -> None:
+            raise TraceError(reason)
+
+        self._begin(Redactor.off())
+        with self._all_or_nothing():
+            self._use([self._maker().of_traces(self._room(), traces, refuse)])
+
+    @classmethod
+    def read(
+        cls,
+        source: Source,
+        *,
+        format: str = "auto",
+        mapping: Any = None,
+        strict: bool = False,
+        on_bad: Callable[[BadRecord], None] | None = None,
+        redactor: Redactor | None = None,
+        cache: Path | None = None,
+        processes: int | None = None,
+    ) -> TraceTables:
+        """The traces of a source; the arguments are those of `read_traces`.
+
+        Plain canonical JSON Lines go straight into the tables, all else through `read_traces`;
+        what is found is the same. Of two runs of an agent with one id the second is set aside.
+
+        Args:
+            redactor: What it counts are the redactions in runs that are kept whole, and in files
+                that `read_traces` read.
+            cache: A folder. What was read of each file is kept there as Parquet files, and not
+                read again until the file changes.
+            processes: How many may read files of foreign formats, where these are many and large
+                enough; what is found is the same. None: as TRACETUNE_PROCESSES says, else one a
+                core, up to 4.
+
+        Raises:
+            TraceError: As `read_traces`.
+            InputError: `processes` is less than 1.
+        """
+        count = processes_of(processes)
+        tables = cls.__new__(cls)
+        tables._begin(redactor or Redactor())
+        with tables._all_or_nothing():
+            how = {"format": format, "mapping": mapping, "strict": strict}
+            sources = Sources(source, how, on_bad, tables._redactor)
+            tables._read(sources, cache, count)
+        return tables
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return sum(self.agents().values())
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that identify the traces' content, whatever their order."""
+        return _hex(sum(digest for _, digest in self._agents.values()))
+
+    def digest_of_agent(self, agent: str) -> str:
+        """16 hex digits that identify the content of an agent's traces, whatever their order.
+
+        It covers all that the tables hold; of messages, thoughts, results and arguments the size.
+        """
+        return _hex(self._agents.get(agent, (0, 0))[1])
+
+    def agents(self) -> dict[str, int]:
+        """How many traces each agent has, by its name, sorted."""
+        return {agent: self._agents[agent][0] for agent in sorted(self._agents)}
+
+    def close(self) -> None:
+        """Free the tables; closing twice does nothing."""
+        self._db.close()
+        self._folder.cleanup()
+
+    def kept(self, agent: str) -> list[Trace]:
+        """A bounded sample of the agent's runs, whole, by id: up to `KEPT` of each outcome.
+
+        Which they are depends on the runs alone, not on their order or where they were read:
+        those with the lowest marks, as many as 64 MB hold. Secrets are redacted.
+        """
+        return sorted(self._kept(agent, None), key=lambda trace: trace.id)
+
+    def traces(self, agent: str, ids: Iterable[str]) -> list[Trace]:
+        """The runs with these ids among those `kept`, in the order asked for."""
+        wanted = list(dict.fromkeys(ids))
+        found = {trace.id: trace for trace in self._kept(agent, wanted)}
+        return [found[id] for id in wanted if id in found]
+
+    def query(self, name: str, /, **params: Any) -> list[dict[str, Any]]:
+        """The rows of `traces/sql/<name>.sql`, as dicts by column name."""
+        return views.rows_of(self._db, name, params)
+
+    def columns(self, name: str, /, **params: Any) -> dict[str, Any]:
+        """The same rows as numpy arrays by column name, masked where unknown."""
+        return views.columns_of(self._db, name, params)
+
+    def count(self, by: Sequence[str]) -> MetricsPartial:
+        """The counts that metrics are made of, by group; by agent they may be at hand already.
+
+        Raises:
+            InputError: As `group`.
+        """
+        at_hand = [part.metrics for part in self._parts if part.metrics is not None]
+        if tuple(by) == ("agent",) and len(at_hand) == len(self._parts) and not self._doubles:
+            return MetricsPartial(("agent",), {}).merge(*at_hand)
+        return count_runs(self.query, self.group(by))
+
+    def group(self, by: Sequence[str]) -> tuple[str, ...]:
+        """Define the view `grouped`: the runs, with a text `grp` of their values of `by`.
+
+        Returns:
+            The names that are grouped by: `by`, or none of the unknown ones if there is no trace.
+
+        Raises:
+            InputError: A name in `by` is neither a column to group by nor any trace's label.
+        """
+        labels = {row[0] for row in self._db.execute("SELECT DISTINCT name FROM labels").fetchall()}
+        if unknown := [name for name in by if name not in COLUMNS and name not in labels]:
+            if len(self):
+                expected = ", ".join([*COLUMNS, *sorted(labels - set(COLUMNS))])
+                raise InputError(f"Cannot group traces by {unknown[0]!r}; expected: {expected}.")
+            by = [name for name in by if name not in unknown]
+        views.group_runs(self._db, by)
+        return tuple(by)
+
+    def put(self, table: str, columns: Mapping[str, tuple[str, Sequence[Any]]]) -> None:
+        """Replace a small helper table: column name → (SQL type, values), equally long."""
+        put(self._db, table, columns)
+
+    def _begin(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._folder = tempfile.TemporaryDirectory(prefix="tracetune-", ignore_cleanup_errors=True)
+        self._db = connect(Path(self._folder.name, "spill"))
+        self._agents: dict[str, tuple[int, int]] = {}
+        self._parts: list[Part] = []
+        self._doubles: list[views.Double] = []
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0].replace(self._folder.name, "the traces")
+            self.close()
+            raise TraceError(f"The traces cannot be put into tables: {reason}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _room(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="part-", dir=self._folder.name))
+
+    def _maker(self) -> PartMaker:
+        return PartMaker(
+            self._db,
+            lambda *_: iter(()),
+            self._redactor,
+            direct=False,
+            fatal=lambda _: True,
+            lasting=False,
+        )
+
+    def _read(self, sources: Sources, cache: Path | None, processes: int) -> None:
+        if sources.files is None:
+            aside = sources.refuse
+            parts = [self._maker().of_traces(self._room(), sources.records(), aside)]
+        else:
+            folder = Shelf.of(cache, sources.key()).folder if cache else Path(self._folder.name)
+            order = sources.order(folder, shelved=cache is not None)
+            parts = self._parts_of(sources.files, order, processes)
+        sources.report(parts)
+        self._use(parts)
+        names = {str(part.folder): part.files[0][0] for part in parts if part.files}
+        for place, agent, id in self._doubles:
+            sources.refuse(second(agent, id), names[place])
+        for part in parts:
+            self._redactor.counts.update(part.redacted)
+
+    def _parts_of(self, files: Sequence[Path], order: Order, processes: int) -> list[Part]:
+        return read_parts(files, order, self._db, processes)
+
+    def _use(self, parts: list[Part]) -> None:
+        self._parts = parts
+        folders = [part.folder for part in parts]
+        views.connect_views(self._db, folders)
+        if len(parts) > 1 and (doubles := views.doubles_of(self._db, folders)):
+            self._doubles = doubles
+            views.connect_views(self._db, folders, doubles)
+            sums = [views.agent_sums(self._db)]
+        else:
+            sums = [part.agents for part in parts]
+        for agents in sums:
+            for agent, (runs, digest) in agents.items():
+                held = self._agents.get(agent, (0, 0))
+                self._agents[agent] = held[0] + runs, held[1] + digest
+
+    def _kept(self, agent: str, ids: list[str] | None) -> Iterator[Trace]:
+        spent: dict[bool | None, list[int]] = {}
+        for row in views.rows_of(self._db, "kept_runs", {"agent": agent, "ids": ids}):
+            count = spent.setdefault(row["success"], [0, 0])
+            count[0] += 1
+            count[1] += len(row["line"].encode())
+            if ids is not None or (count[0] <= KEPT and count[1] <= KEPT_BYTES):
+                trace = self._redactor.trace(trace_of(orjson.loads(row["line"])))
+                kind = failure_kind_of(trace)
+                yield trace if kind == trace.failure_kind else replace(trace, failure_kind=kind)
+
+
+@contextlib.contextmanager
+def opened(traces: Iterable[Trace] | TraceTables) -> Iterator[TraceTables]:
+    """The traces as tables: those given, left open, or new ones, closed at the end."""
+    if isinstance(traces, TraceTables):
+        yield traces
+        return
+    with TraceTables(traces) as tables:
+        yield tables
+
+
+def _hex(total: int) -> str:
+    return f"{total % 2**64:016x}"
