@@ -13,6 +13,7 @@ from tracetune.errors import InputError
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.records import Namespace, arun, note, records, renewal, run, strings, write
 from tracetune.stores.steps import WritePlan
+from tracetune.traces.recording.sinks import traces_namespace
 
 __all__ = ["Forgotten", "Resting", "aforget", "forget"]
 
@@ -52,6 +53,8 @@ class Forgotten:
     """For a person to decide on: they stay, and so does the text of every prompt."""
     prompts: tuple[str, ...]
     """`agent.name` of the prompts in force whose text holds the id itself, sorted."""
+    recorded: int
+    """Traces of that id that a recorder had put into the same store; they are gone."""
 
 
 def forget(
@@ -62,7 +65,7 @@ def forget(
     Its id leaves the evidence, metrics, verdicts and guidelines' evidence of releases, with what
     is kept of the trace beside it; in sentences (reasons) an id of 8 characters or more is
     blotted out, while a shorter one may be a common word and stays. Figures stay as they are, as
-    do guidelines and prompts.
+    do guidelines and prompts. What a recorder put into the same store under that id is deleted.
 
     This is the one thing that rewrites the records of releases and journals in place: a person's
     right to be forgotten outranks that they never change. Prompts and config are not touched, so
@@ -112,7 +115,9 @@ def _forget(
         about = item.key if item.namespace[-1] == "releases" else str(value.get("release", ""))
         touched[item.namespace[:-1], about] = None
     notes = [note(place, "forgotten", about, by, _WHY) for place, about in touched]
-    yield from write([*notes, *puts])
+    agents = {item.namespace[2] for item in items if len(item.namespace) > 2}
+    recorded = yield from _recorded(agents | {agent or ""}, trace_id)
+    yield from write([*notes, *puts, *recorded])
     for place in dict.fromkeys(place for place, _ in touched):
         [head] = yield [GetOp(place, "head", refresh_ttl=False)]
         if head is not None:
@@ -124,7 +129,15 @@ def _forget(
         entries=sum(put.namespace[-1] != "releases" for put in puts),
         guidelines=_resting(held, blot, forces),
         prompts=tuple(sorted(_prompts(held, blot, forces))),
+        recorded=len(recorded),
     )
+
+
+def _recorded(agents: set[str], trace_id: str) -> WritePlan[list[PutOp]]:
+    """The deletions of the trace, wherever a recorder put it for one of the agents."""
+    places = [traces_namespace(agent) for agent in sorted(agents) if agent]
+    found = yield [GetOp(place, trace_id, refresh_ttl=False) for place in places]
+    return [PutOp(i.namespace, i.key, None) for i in found if i is not None]
 
 
 class _Blot:

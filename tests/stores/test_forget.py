@@ -13,6 +13,8 @@ from tracetune.stores.backends import open_store
 from tracetune.stores.forget import aforget, forget
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.release import Guideline
+from tracetune.traces.model import Trace
+from tracetune.traces.recording.sinks import StoreSink, stored_traces
 
 TRACE = "airline-12-3"
 
@@ -157,6 +159,18 @@ def test_only_the_agent_that_is_named_is_looked_at(memory: ProceduralMemory) -> 
     forget(memory, TRACE, agent="till")
     assert memory.agent("desk").release.evidence == evidence
     assert memory.agent("till").release.evidence == {"failing": []}
+
+
+def test_what_a_recorder_put_into_the_store_goes_too(memory: ProceduralMemory) -> None:
+    memory.agent("desk").commit(prompts={"main": "Help."}, promote=True)
+    sink, failed = StoreSink(memory.store), list[str]()
+    for name, agent in ((TRACE, "desk"), ("airline-9-1", "desk"), (TRACE, "stranger")):
+        sink.write(Trace(name, agent), lambda id, error: failed.append(id))
+    assert sink.flush(10)
+    assert failed == []
+    assert forget(memory, TRACE).recorded == 1
+    assert [row["id"] for row in stored_traces(memory.store, "desk")] == ["airline-9-1"]
+    assert len(list(stored_traces(memory.store, "stranger"))) == 1  # no agent of this project
 
 
 def test_an_empty_id_is_refused(memory: ProceduralMemory) -> None:

@@ -18,7 +18,15 @@ from tracetune.traces.model import Trace
 if TYPE_CHECKING:
     from langgraph.store.base import BaseStore
 
-__all__ = ["FileSink", "FunctionSink", "Sink", "StoreSink", "sink_of", "stored_traces"]
+__all__ = [
+    "FileSink",
+    "FunctionSink",
+    "Sink",
+    "StoreSink",
+    "sink_of",
+    "stored_traces",
+    "traces_namespace",
+]
 
 _NAMESPACE = "tracetune_traces"
 _PAGE = 500
@@ -113,7 +121,7 @@ class StoreSink:
         def put() -> None:
             try:
                 row = json.loads(_line(trace))
-                self._store.put((_NAMESPACE, _label(trace.agent)), trace.id, row, index=False)
+                self._store.put(traces_namespace(trace.agent), trace.id, row, index=False)
             except Exception as error:  # a store may raise anything
                 failed(trace.id, error)
 
@@ -123,7 +131,7 @@ class StoreSink:
         """Change a trace that was put before, soon."""
 
         def put() -> None:
-            namespace = (_NAMESPACE, _label(agent))
+            namespace = traces_namespace(agent)
             try:
                 if (item := self._store.get(namespace, id)) is None:
                     raise LookupError("the store has no such trace")
@@ -170,15 +178,16 @@ def stored_traces(store: BaseStore, agent: str) -> Iterator[dict[str, Any]]:
     """
     offset = 0
     while True:
-        found = store.search((_NAMESPACE, _label(agent)), limit=_PAGE, offset=offset)
+        found = store.search(traces_namespace(agent), limit=_PAGE, offset=offset)
         yield from (dict(item.value) for item in found)
         if len(found) < _PAGE:
             return
         offset += len(found)
 
 
-def _label(agent: str) -> str:
-    return agent.replace(".", "·") or "·"  # a namespace's label holds no dot
+def traces_namespace(agent: str) -> tuple[str, str]:
+    """Where a store holds the agent's recorded traces, each under its id."""
+    return _NAMESPACE, agent.replace(".", "·") or "·"  # a namespace's label holds no dot
 
 
 def _line(trace: Trace) -> bytes:

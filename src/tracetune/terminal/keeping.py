@@ -50,6 +50,8 @@ def _forgotten(done: Json) -> Iterator[RenderableType]:
         yield Text(f"{trace}: taken out of {places}.")
     else:
         yield Text(f"{trace}: nothing in memory names it.")
+    if done["recorded"]:
+        yield Text(f"{counted(done['recorded'], 'recorded trace')} of that id deleted.")
     if done["guidelines"]:
         yield Text("These guidelines rest on it; they stay until you change the prompt:")
     for line in done["guidelines"]:
