@@ -72,9 +72,11 @@ def _close(held: list[TraceTables]) -> None:
 
 
 def _close_aside(held: list[TraceTables]) -> None:
-    # Removing files blocks, and whoever lets go of the tables may be an event loop.
+    # Removing files blocks, and whoever lets go of the tables may be an event loop. No daemon, as
+    # the thread of a loop may be: the interpreter would end amid DuckDB's work, and abort.
     while held:
-        threading.Thread(target=held.pop().close, name="tracetune-close").start()
+        close = held.pop().close
+        threading.Thread(target=close, name="tracetune-close", daemon=False).start()
 
 
 class RunRows:

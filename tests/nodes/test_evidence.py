@@ -1,9 +1,11 @@
 """The traces of a cycle: read once, held as tables, let go of."""
 
 import gc
+import queue
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from tracetune.errors import TraceError
 from tracetune.graph.state import CycleInput
 from tracetune.nodes.configure_by_rules import tune_config
-from tracetune.nodes.evidence import CACHE, EvidenceShelf, gather
+from tracetune.nodes.evidence import CACHE, EvidenceShelf, SharedTables, gather
 from tracetune.stores.project import AgentSpec, Parameter, Project, load_project
 from tracetune.traces.metrics import compute_metrics
 from tracetune.traces.mining.patterns import mine_patterns
@@ -164,6 +166,24 @@ def test_tables_are_closed_once_nobody_holds_them(tmp_path: Path) -> None:
         first.query("agent_sums")
     shelf.drop("two")
     assert shelf.get("two") is None
+
+
+def test_tables_let_go_of_by_a_daemon_are_closed_before_the_interpreter_ends() -> None:
+    closed_by: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
+
+    class Tables:
+        def agents(self) -> dict[str, int]:
+            return {}
+
+        def close(self) -> None:
+            closed_by.put(threading.current_thread())
+
+    held = [SharedTables(cast(Any, Tables()))]
+    letting_go = threading.Thread(target=held.clear, daemon=True)
+    letting_go.start()
+    thread = closed_by.get(timeout=10)
+    assert thread is not letting_go
+    assert not thread.daemon
 
 
 def test_many_threads_may_ask_at_once(airline: Path) -> None:
