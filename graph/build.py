@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 
+from tracetune.graph.adding import add_node
 from tracetune.graph.context import Settings
 from tracetune.graph.leftovers import each_config, each_prompt
 from tracetune.graph.routes import (
@@ -22,8 +22,6 @@ from tracetune.graph.routes import (
     each_branch,
     update_failed,
 )
-from tracetune.graph.running import Node, both_ways
-from tracetune.graph.spending import on_account
 from tracetune.graph.state import (
     Candidates,
     ConfigTask,
@@ -95,7 +93,7 @@ def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:
     b: StateGraph[Any, Settings, Any, Any] = StateGraph(
         CycleState, context_schema=Settings, input_schema=CycleInput, output_schema=CycleReport
     )
-    add = functools.partial(_add, b, place)
+    add = functools.partial(add_node, b, place)
     add("ingest_traces", ingest_traces, CycleInput)
     add("compute_metrics", compute_metrics, Ingested)
     add("classify_prompts", classify_prompts, Evidenced, classify_failed, "classify_by_rules")
@@ -126,26 +124,3 @@ def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:
     b.add_edge("checkpoint_versions", "report")
     b.add_edge("report", END)
     return b
-
-
-def _add(
-    b: StateGraph[Any, Settings, Any, Any],
-    place: Workplace,
-    name: str,
-    node: Node,
-    reads: type[Any],
-    failed: Callable[..., Any] | None = None,
-    fallback: str = "",
-    *,
-    defer: bool = False,
-) -> None:
-    if failed is None:
-        b.add_node(name, both_ways(name, node, place), input_schema=reads, defer=defer)
-        return
-    b.add_node(
-        name,
-        both_ways(name, on_account(node), place),
-        input_schema=reads,
-        error_handler=failed,
-        destinations={fallback: "LLM failed"},
-    )

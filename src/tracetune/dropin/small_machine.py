@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Send
 
+from tracetune.graph.adding import add_node
 from tracetune.graph.context import Settings
 from tracetune.graph.leftovers import each_prompt
 from tracetune.graph.routes import classify_failed, each_branch, update_failed
-from tracetune.graph.running import Node, both_ways
-from tracetune.graph.spending import on_account
 from tracetune.graph.state import (
     Branches,
     Candidates,
@@ -57,7 +55,7 @@ def build_machine(model: BaseChatModel | None, settings: Settings) -> Machine:
     """
     place = Workplace(model=model, settings=settings)
     b: StateGraph[Any, Any, Any, Any] = StateGraph(_State)
-    add = functools.partial(_add, b, place)
+    add = functools.partial(add_node, b, place)
     add("begin", _begin, Ingested)
     add("classify_prompts", classify_prompts, Evidenced, classify_failed, "classify_by_rules")
     add("classify_by_rules", classify_by_rules, Evidenced)
@@ -75,29 +73,6 @@ def build_machine(model: BaseChatModel | None, settings: Settings) -> Machine:
     b.add_edge("assemble_candidates", END)
     # Inside a caller's graph, its checkpointer would keep our state in its thread.
     return b.compile(checkpointer=False, name="prompt_optimizer")
-
-
-def _add(
-    b: StateGraph[Any, Any, Any, Any],
-    place: Workplace,
-    name: str,
-    node: Node,
-    reads: type[Any],
-    failed: Callable[..., Any] | None = None,
-    fallback: str = "",
-    *,
-    defer: bool = False,
-) -> None:
-    if failed is None:
-        b.add_node(name, both_ways(name, node, place), input_schema=reads, defer=defer)
-        return
-    b.add_node(
-        name,
-        both_ways(name, on_account(node), place),
-        input_schema=reads,
-        error_handler=failed,
-        destinations={fallback: "LLM failed"},
-    )
 
 
 async def _begin(state: Ingested, place: Workplace) -> dict[str, Any]:
