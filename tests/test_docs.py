@@ -13,10 +13,12 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,16 @@ def run(command: str) -> str:
     words = shlex.split(command.replace("make run", "tracetune run -p examples/airline"))
     if words[0] == "tracetune":
         return output_of(lambda: main(words[1:]))
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30)
+    # As in a terminal whose virtual environment is active, whether or not this one's is.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        command,
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | {"PATH": path},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
