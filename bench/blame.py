@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from tracetune.nodes.feedback_match import Embed
-from tracetune.nodes.ranking import rank_prompts
+from tracetune.nodes.blaming.feedback_match import Embed
+from tracetune.nodes.blaming.ranking import rank_prompts
 from tracetune.traces.model import Message, Trace
 from tracetune.traces.read import read_traces
 from tracetune.traces.stats import wilson
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str]) -> None:
         "words (BM25)": by_rules,
         "words and hashed trigrams": lambda case: by_rules(case, ngram_embedding),
     }
-    sentences = email_cases(REPO / "tests" / "nodes" / "email_feedback.yaml")
+    sentences = email_cases(REPO / "tests" / "nodes" / "blaming" / "email_feedback.yaml")
     print("\n".join(table(sentences, ways)))
 
 

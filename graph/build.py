@@ -22,11 +22,10 @@ from tracetune.graph.routes import (
     each_branch,
     update_failed,
 )
+from tracetune.graph.schemas import CycleInput, CycleReport
 from tracetune.graph.state import (
     Candidates,
     ConfigTask,
-    CycleInput,
-    CycleReport,
     CycleState,
     Evidenced,
     Ingested,

@@ -21,7 +21,7 @@ from tracetune.graph.state import (
     ModelCall,
     PromptTask,
 )
-from tracetune.nodes.calls import Branch, CallError
+from tracetune.nodes.calling.calls import Branch, CallError
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.review import survivors
 from tracetune.nodes.subjects import learning

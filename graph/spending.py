@@ -6,7 +6,7 @@ from typing import Any
 
 from tracetune.errors import NoModelError
 from tracetune.graph.running import Node
-from tracetune.nodes.calls import CallError
+from tracetune.nodes.calling.calls import CallError
 from tracetune.nodes.workplace import Workplace
 
 __all__ = ["on_account"]

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tracetune.graph.schemas import Change
 from tracetune.graph.state import (
     Candidate,
     Candidates,
-    Change,
     ConfigDraft,
     Measures,
     PromptDraft,
     Proposed,
     Subject,
 )
-from tracetune.nodes.following import with_followers
+from tracetune.nodes.blaming.following import with_followers
+from tracetune.nodes.guarding.untouched import diff_size
 from tracetune.nodes.guidelines import current_guidelines
-from tracetune.nodes.settling import NextText, next_text
 from tracetune.nodes.subjects import conditions, learning, updatable
-from tracetune.nodes.untouched import diff_size
 from tracetune.nodes.workplace import progress
+from tracetune.nodes.writing.settling import NextText, next_text
 
 __all__ = ["assemble", "assemble_candidates"]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tracetune.errors import TraceTuneError
 from tracetune.graph.state import Candidate, Shippable, Shipped
-from tracetune.nodes.models import RULES_ONLY
+from tracetune.nodes.calling.models import RULES_ONLY
 from tracetune.nodes.review import survivors
 from tracetune.nodes.subjects import BY
 from tracetune.nodes.workplace import Workplace, progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracetune.graph.state import Choice, Classified, Evidenced, Measures, Subject
-from tracetune.nodes.following import with_followers
+from tracetune.nodes.blaming.following import with_followers
 from tracetune.nodes.subjects import conditions, learning
 from tracetune.nodes.workplace import progress
 

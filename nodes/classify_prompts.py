@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 
 from tracetune.graph.context import PROMPT_TOKENS
 from tracetune.graph.state import Choice, Evidenced, Measures, Subject
-from tracetune.nodes.calls import Branch, ask
-from tracetune.nodes.following import leaders_of, with_followers
-from tracetune.nodes.shortening import shorten, tokens_of
-from tracetune.nodes.showing import cut_evenly, fit_evidence
+from tracetune.nodes.blaming.following import leaders_of, with_followers
+from tracetune.nodes.calling.calls import Branch, ask
+from tracetune.nodes.evidence.shortening import shorten, tokens_of
+from tracetune.nodes.evidence.showing import cut_evenly, fit_evidence
 from tracetune.nodes.subjects import conditions, learning, updatable
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.prompts.loader import fence, render

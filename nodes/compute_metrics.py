@@ -13,14 +13,14 @@ from typing import Any
 
 from tracetune.graph.context import Settings
 from tracetune.graph.state import Ingested, Measures, Subject
-from tracetune.nodes.choosing import Shown, choose_feedback, choose_runs
+from tracetune.nodes.blaming.feedback_match import Embed
+from tracetune.nodes.blaming.ranking import Blame, rank_prompts
 from tracetune.nodes.configure_by_rules import tune_config
-from tracetune.nodes.demonstrations import choose_demonstrations
-from tracetune.nodes.evidence import Evidence
-from tracetune.nodes.feedback_match import Embed
-from tracetune.nodes.ranking import Blame, rank_prompts
+from tracetune.nodes.evidence.choosing import Shown, choose_feedback, choose_runs
+from tracetune.nodes.evidence.gathering import Evidence
 from tracetune.nodes.subjects import updatable
 from tracetune.nodes.workplace import Workplace, progress
+from tracetune.nodes.writing.demonstrations import choose_demonstrations
 from tracetune.stores.project import Parameter
 from tracetune.traces.mining.habits import Habit, mine_habits
 from tracetune.traces.mining.patterns import Pattern

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tracetune.graph.state import ConfigDraft, ConfigTask
-from tracetune.nodes.evidence import RunRows
+from tracetune.nodes.evidence.gathering import RunRows
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.workplace import progress
 from tracetune.stores.project import Parameter

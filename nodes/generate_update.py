@@ -6,15 +6,15 @@ import re
 from typing import Any, Literal, cast
 
 from tracetune.graph.state import PromptTask
-from tracetune.nodes.briefing import shown_evidence, text_room
-from tracetune.nodes.calls import Branch
-from tracetune.nodes.feedback_match import match_feedback
-from tracetune.nodes.guideline_edits import by_guidelines
+from tracetune.nodes.blaming.feedback_match import match_feedback
+from tracetune.nodes.calling.calls import Branch
+from tracetune.nodes.evidence.briefing import shown_evidence, text_room
 from tracetune.nodes.guidelines import outside
-from tracetune.nodes.langmem_styles import by_langmem
-from tracetune.nodes.rewriting import LONGEST, by_rewriting, fits
 from tracetune.nodes.subjects import updatable
 from tracetune.nodes.workplace import Workplace, progress
+from tracetune.nodes.writing.guideline_edits import by_guidelines
+from tracetune.nodes.writing.langmem_styles import by_langmem
+from tracetune.nodes.writing.rewriting import LONGEST, by_rewriting, fits
 
 __all__ = ["Style", "generate_update", "style_of"]
 

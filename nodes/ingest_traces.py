@@ -11,10 +11,11 @@ from langgraph.types import Overwrite
 
 from tracetune.errors import InputError, NoModelError
 from tracetune.graph.context import Settings
-from tracetune.graph.state import CycleInput, Subject
-from tracetune.nodes.evidence import Evidence, gather
-from tracetune.nodes.guarded import sizes_by_hand
-from tracetune.nodes.models import RULES_ONLY, name_of
+from tracetune.graph.schemas import CycleInput
+from tracetune.graph.state import Subject
+from tracetune.nodes.calling.models import RULES_ONLY, name_of
+from tracetune.nodes.evidence.gathering import Evidence, gather
+from tracetune.nodes.guarding.guarded import sizes_by_hand
 from tracetune.nodes.subjects import Source, in_force, same_lesson
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.memory import ProceduralMemory

@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 
 from tracetune.graph.context import PROMPT_TOKENS
 from tracetune.graph.state import ConfigDraft, ConfigTask
-from tracetune.nodes.calls import Branch, ask
-from tracetune.nodes.guards import check_text
-from tracetune.nodes.repairing import said
-from tracetune.nodes.shortening import tokens_of
-from tracetune.nodes.showing import fit, show_metrics, show_patterns
+from tracetune.nodes.calling.calls import Branch, ask
+from tracetune.nodes.evidence.shortening import tokens_of
+from tracetune.nodes.evidence.showing import fit, show_metrics, show_patterns
+from tracetune.nodes.guarding.guards import check_text
+from tracetune.nodes.guarding.repairing import said
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.prompts.loader import fence, render
 from tracetune.stores.project import Parameter

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from tracetune.graph.state import AgentResult, Change, CycleState, ModelCall, Spent
+from tracetune.graph.schemas import AgentResult, Change, Spent
+from tracetune.graph.state import CycleState, ModelCall
 from tracetune.nodes.workplace import Workplace
 
 __all__ = ["PATTERNS_REPORTED", "agent_result", "report", "spent_on", "summarize"]

@@ -7,7 +7,8 @@ from typing import Any
 
 from langgraph.types import interrupt
 
-from tracetune.graph.state import Reviewable, ReviewAnswer, Reviewed
+from tracetune.graph.schemas import ReviewAnswer
+from tracetune.graph.state import Reviewable, Reviewed
 
 __all__ = ["review", "survivors"]
 

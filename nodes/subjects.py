@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracetune.errors import ConflictError, InputError
-from tracetune.graph.state import CycleInput, Subject
-from tracetune.nodes.guidelines import read_examples, read_section, with_examples, with_section
+from tracetune.graph.schemas import CycleInput
+from tracetune.graph.state import Subject
+from tracetune.nodes.guidelines import (
+    read_examples,
+    read_section,
+    with_examples,
+    with_section,
+)
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.memory import NO_HEAD, AgentMemory
 from tracetune.stores.project import AgentSpec, Parameter, Project, PromptSpec, read_bundle

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tracetune.graph.state import Measures, PromptDraft, PromptTask, Subject
-from tracetune.nodes.guarded import violations_in
-from tracetune.nodes.guards import check_sentence
+from tracetune.nodes.blaming.ranking import SIGNIFICANT
+from tracetune.nodes.guarding.guarded import violations_in
+from tracetune.nodes.guarding.guards import check_sentence
 from tracetune.nodes.guidelines import (
     MAX_GUIDELINE,
     current_guidelines,
@@ -16,10 +17,9 @@ from tracetune.nodes.guidelines import (
     with_section,
     without_examples,
 )
-from tracetune.nodes.ranking import SIGNIFICANT
-from tracetune.nodes.remedies import habit_sentence, pattern_sentence
-from tracetune.nodes.retiring import in_numbers, say_the_same
 from tracetune.nodes.workplace import progress
+from tracetune.nodes.writing.remedies import habit_sentence, pattern_sentence
+from tracetune.nodes.writing.retiring import in_numbers, say_the_same
 
 __all__ = ["draft_by_rules", "update_by_rules"]
 

@@ -10,8 +10,8 @@ from typing import Any
 from tracetune.errors import InputError
 from tracetune.graph.state import Candidate, Judgeable, Judged, Measures, Subject
 from tracetune.nodes.configure_by_rules import replay_with_limit
-from tracetune.nodes.guarded import violations_in
-from tracetune.nodes.guards import check_sentence
+from tracetune.nodes.guarding.guarded import violations_in
+from tracetune.nodes.guarding.guards import check_sentence
 from tracetune.nodes.guidelines import MAX_GUIDELINE, read_section
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.workplace import Workplace, progress

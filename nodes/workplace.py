@@ -21,13 +21,14 @@ from langgraph.store.memory import InMemoryStore
 
 from tracetune.errors import InputError
 from tracetune.graph.context import Settings
-from tracetune.graph.state import CycleInput, Ingested, ModelCall
-from tracetune.nodes.budget import Account, Budget, Limits
-from tracetune.nodes.embedding import embedding_of
-from tracetune.nodes.evidence import Evidence, EvidenceShelf, gather
-from tracetune.nodes.feedback_match import Embed
-from tracetune.nodes.forms import Forms
-from tracetune.nodes.models import RULES_ONLY, resolve_model, without_retries
+from tracetune.graph.schemas import CycleInput
+from tracetune.graph.state import Ingested, ModelCall
+from tracetune.nodes.blaming.embedding import embedding_of
+from tracetune.nodes.blaming.feedback_match import Embed
+from tracetune.nodes.calling.budget import Account, Budget, Limits
+from tracetune.nodes.calling.forms import Forms
+from tracetune.nodes.calling.models import RULES_ONLY, resolve_model, without_retries
+from tracetune.nodes.evidence.gathering import Evidence, EvidenceShelf, gather
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.project import Project, find_project, load_project
 

@@ -28,7 +28,7 @@ import pytest
 from tracetune.cli import main
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
-from tracetune.graph.state import AgentResult, CycleInput, CycleReport, InlineAgent
+from tracetune.graph.schemas import AgentResult, CycleInput, CycleReport, InlineAgent
 from tracetune.stores.memory import AgentMemory, UserMemory
 from tracetune.stores.middleware import TunedPrompt
 from tracetune.stores.project_file import (

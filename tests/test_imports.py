@@ -19,7 +19,7 @@ LAYERS = [
     {"errors"},
     {"prompts", "traces"},
     {"stores"},
-    {"graph.state", "graph.context"},  # the words that nodes are written in
+    {"graph.state", "graph.schemas", "graph.context"},  # the words that nodes are written in
     {"nodes"},
     {"graph"},
     {"web", "cli"},

@@ -6,7 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console, RenderableType
 
-from tracetune.graph.state import AgentResult, Change, CycleReport, Fallback, ModelCall
+from tracetune.graph.schemas import AgentResult, Change, CycleReport
+from tracetune.graph.state import Fallback, ModelCall
 from tracetune.nodes.report import spent_on
 from tracetune.terminal.diffs import bundle_diff, config_line, prompt_diff, unified
 from tracetune.terminal.figures import metrics_block, pattern_table

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     )
     from tracetune.graph.build import build_graph
     from tracetune.graph.context import Settings
-    from tracetune.graph.state import CycleInput, CycleReport
+    from tracetune.graph.schemas import CycleInput, CycleReport
+    from tracetune.nodes.blaming.ranking import Blame, rank_prompts
     from tracetune.nodes.configure_by_rules import ConfigProposal, tune_config
-    from tracetune.nodes.guards import Violation, check_prompt
-    from tracetune.nodes.ranking import Blame, rank_prompts
+    from tracetune.nodes.guarding.guards import Violation, check_prompt
     from tracetune.stores.backends import open_store
     from tracetune.stores.bundle import Bundle
     from tracetune.stores.memory import AgentMemory, ProceduralMemory
@@ -67,10 +67,10 @@ _HOMES = {
     ),
     "graph.build": ("build_graph",),
     "graph.context": ("Settings",),
-    "graph.state": ("CycleInput", "CycleReport"),
+    "graph.schemas": ("CycleInput", "CycleReport"),
+    "nodes.blaming.ranking": ("Blame", "rank_prompts"),
     "nodes.configure_by_rules": ("ConfigProposal", "tune_config"),
-    "nodes.guards": ("Violation", "check_prompt"),
-    "nodes.ranking": ("Blame", "rank_prompts"),
+    "nodes.guarding.guards": ("Violation", "check_prompt"),
     "stores.backends": ("open_store",),
     "stores.bundle": ("Bundle",),
     "stores.memory": ("AgentMemory", "ProceduralMemory"),

@@ -10,7 +10,7 @@ from langgraph.types import Command
 
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
-from tracetune.graph.state import CycleReport
+from tracetune.graph.schemas import CycleReport
 from tracetune.stores.backends import open_store
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.project import load_project, read_bundle

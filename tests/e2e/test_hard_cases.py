@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from tracetune.errors import InputError
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
-from tracetune.graph.state import CycleReport
+from tracetune.graph.schemas import CycleReport
 from tracetune.stores.backends import open_store
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.yaml_files import replace_values

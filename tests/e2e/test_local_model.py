@@ -9,7 +9,7 @@ import pytest
 
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
-from tracetune.graph.state import CycleReport
+from tracetune.graph.schemas import CycleReport
 from tracetune.traces.model import ToolCall, Trace
 
 xllamacpp = pytest.importorskip("xllamacpp", reason="needs the extra `local`")

@@ -14,7 +14,7 @@ from langgraph.store.memory import InMemoryStore
 
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
-from tracetune.graph.state import CycleReport
+from tracetune.graph.schemas import CycleReport
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.traces.model import ToolCall, Trace
 

@@ -9,8 +9,8 @@ import pytest
 
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
-from tracetune.graph.state import CycleReport
-from tracetune.nodes.shortening import tokens_of
+from tracetune.graph.schemas import CycleReport
+from tracetune.nodes.evidence.shortening import tokens_of
 from tracetune.traces.model import Message, Thought, ToolCall, Trace
 
 CHOOSE = {"updates": [{"agent": "desk", "prompt": "main", "why": "It loops."}]}

@@ -13,7 +13,7 @@ pytest.importorskip("langgraph_api", reason="needs the extra `server`")
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from tracetune.graph.state import CycleReport
+from tracetune.graph.schemas import CycleReport
 from tracetune.stores.backends import open_store
 from tracetune.stores.memory import ProceduralMemory
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
-from tracetune.graph.state import CycleReport
+from tracetune.graph.schemas import CycleReport
 from tracetune.traces.model import Trace
 
 

@@ -8,7 +8,7 @@ from langgraph.errors import NodeError
 from tracetune.errors import NoModelError
 from tracetune.graph.routes import config_failed
 from tracetune.graph.state import ModelCall
-from tracetune.nodes.calls import CallError
+from tracetune.nodes.calling.calls import CallError
 
 CALL = ModelCall(
     branch="optimize_config desk",

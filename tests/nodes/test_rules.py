@@ -6,9 +6,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from tracetune.graph.state import Measures, Subject
+from tracetune.nodes.blaming.ranking import rank_prompts
 from tracetune.nodes.configure_by_rules import replay_with_limit, tune_config
 from tracetune.nodes.guidelines import with_section
-from tracetune.nodes.ranking import rank_prompts
 from tracetune.nodes.update_by_rules import draft_by_rules
 from tracetune.stores.project import Parameter
 from tracetune.traces.mining.habits import mine_habits

@@ -15,7 +15,7 @@ from tracetune.dropin.optimizing import Outcome, Task, outcome_of, state_for
 from tracetune.dropin.small_machine import Machine, build_machine
 from tracetune.errors import InputError, ModelError, NoModelError
 from tracetune.graph.context import Settings
-from tracetune.nodes.models import RULES_ONLY, name_of, resolve_model
+from tracetune.nodes.calling.models import RULES_ONLY, name_of, resolve_model
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

@@ -9,10 +9,10 @@ from typing import Any
 from tracetune.dropin.trajectories import AGENT
 from tracetune.graph.context import Settings
 from tracetune.graph.state import Choice, Fallback, Measures, ModelCall, Subject
-from tracetune.nodes.guarded import violations_in
+from tracetune.nodes.blaming.ranking import rank_prompts
+from tracetune.nodes.evidence.showing import choose_feedback, shorten, show_trace
+from tracetune.nodes.guarding.guarded import violations_in
 from tracetune.nodes.guidelines import outside
-from tracetune.nodes.ranking import rank_prompts
-from tracetune.nodes.showing import choose_feedback, shorten, show_trace
 from tracetune.nodes.subjects import updatable
 from tracetune.prompts.loader import fence
 from tracetune.traces.metrics import compute_metrics

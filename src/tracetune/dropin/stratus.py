@@ -208,7 +208,7 @@ class LLMMetaAgent:
         self, agents: Sequence[str], runs: Mapping[str, int]
     ) -> list[tuple[list[str], Settings]]:
         from tracetune.graph.context import Settings
-        from tracetune.nodes.models import RULES_ONLY
+        from tracetune.nodes.calling.models import RULES_ONLY
 
         config = self.config
         least = config.min_traces_for_llm_optimization
@@ -240,7 +240,7 @@ class LLMMetaAgent:
         from langgraph.checkpoint.memory import InMemorySaver
 
         from tracetune.graph.build import build_graph
-        from tracetune.nodes.models import RULES_ONLY
+        from tracetune.nodes.calling.models import RULES_ONLY
 
         return build_graph(
             store=store,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracetune.graph.state import AgentResult, Change, CycleReport
+from tracetune.graph.schemas import AgentResult, Change, CycleReport
 
 __all__ = ["Outcome", "result_of"]
 

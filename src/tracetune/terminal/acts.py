@@ -171,7 +171,7 @@ def forget_trace(project: Project, trace: str, agent: str | None) -> Json:
         InputError: The agent does not exist, or the id is empty.
         StoreError: Memory failed.
     """
-    from tracetune.nodes.evidence import CACHE
+    from tracetune.nodes.evidence.gathering import CACHE
     from tracetune.stores.forget import forget
 
     names = [project.agent(agent).name] if agent else list(project.agents)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tracetune.graph.context import Settings
-    from tracetune.graph.state import CycleReport
+    from tracetune.graph.schemas import CycleReport
     from tracetune.stores.project import Project
 
 __all__ = ["run_cycle"]
@@ -60,7 +60,7 @@ async def _cycle(
         from langgraph.types import Command
 
         from tracetune.graph.build import build_graph
-        from tracetune.graph.state import CycleReport
+        from tracetune.graph.schemas import CycleReport
         from tracetune.stores.backends import open_store
 
     config: RunnableConfig = {"configurable": {"thread_id": uuid4().hex}}
@@ -106,7 +106,7 @@ def _check(project: Project, asked: Mapping[str, Any], settings: Settings) -> No
     file = store_file(project)
     if file is None or file.exists():
         return  # nothing to make: the cycle itself finds what is wrong before it writes
-    from tracetune.nodes.models import resolve_model
+    from tracetune.nodes.calling.models import resolve_model
     from tracetune.stores.project import read_bundle
     from tracetune.terminal.lookups import evidence
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tracetune.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
-    from tracetune.nodes.evidence import Evidence
+    from tracetune.nodes.evidence.gathering import Evidence
     from tracetune.stores.memory import AgentMemory, ProceduralMemory
     from tracetune.stores.project import Project
     from tracetune.stores.release import JournalEntry, Release
@@ -85,8 +85,8 @@ def evidence(project: Project, agents: Sequence[str], *, strict: bool = False) -
     Raises:
         InputError: An agent does not exist, or there are no traces.
     """
-    from tracetune.graph.state import CycleInput
-    from tracetune.nodes.evidence import gather
+    from tracetune.graph.schemas import CycleInput
+    from tracetune.nodes.evidence.gathering import gather
 
     request = CycleInput.model_validate({"agents": list(agents), "strict": strict})
     return list(gather(request, project, keep=False).values())

@@ -25,7 +25,8 @@ from tracetune.terminal.style import (
 )
 
 if TYPE_CHECKING:
-    from tracetune.graph.state import AgentResult, Change, CycleReport, Fallback, Spent
+    from tracetune.graph.schemas import AgentResult, Change, CycleReport, Spent
+    from tracetune.graph.state import Fallback
 
 __all__ = ["render_report", "render_review", "verdict_words"]
 
@@ -48,7 +49,7 @@ def render_report(report: CycleReport) -> RenderableType:
 
 def render_review(shown: Mapping[str, Any]) -> RenderableType:
     """Return what a person is asked to approve: per agent the changes and the verdict."""
-    from tracetune.graph.state import Change
+    from tracetune.graph.schemas import Change
 
     parts: list[RenderableType] = []
     for agent, candidate in shown["candidates"].items():

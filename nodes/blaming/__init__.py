@@ -1,0 +1,1 @@
+"""Which prompts failed runs speak against, told without a language model."""

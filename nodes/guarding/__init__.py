@@ -1,0 +1,1 @@
+"""What no update may do, and what happens to one that does."""

@@ -1,0 +1,152 @@
+"""What a proposed prompt may not do, whoever proposed it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tracetune.nodes.guarding import foreign
+from tracetune.nodes.guarding.template_fields import TemplateFormat, template_violations
+from tracetune.nodes.guarding.untouched import too_much_changed
+from tracetune.nodes.guidelines import (
+    budget_of,
+    holds_tags,
+    is_clear,
+    outside,
+    without_examples,
+)
+from tracetune.traces.redaction import Redactor
+
+__all__ = ["Rule", "TemplateFormat", "Violation", "check_prompt", "check_sentence", "check_text"]
+
+Rule = Literal[
+    "braces",
+    "budget",
+    "characters",
+    "copy",
+    "empty",
+    "length",
+    "link",
+    "optimizer",
+    "secret",
+    "section",
+    "template",
+    "tool",
+    "unrelated",
+    "variables",
+]
+
+UNREAD = 10_000
+"""Characters beyond twice the old text after which one that is too long is not read further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One rule that a proposed text breaks."""
+
+    rule: Rule
+    text: str
+    """What was found and what was expected; never a credential, nor a copied passage."""
+
+
+def check_prompt(
+    before: str,
+    after: str,
+    *,
+    template_format: TemplateFormat,
+    tools: Collection[str] | None = None,
+    quotes: Sequence[str] = (),
+    named: Sequence[str] = (),
+    first_size: int | None = None,
+) -> list[Violation]:
+    """Return every rule that `after` breaks as a successor of `before`; empty when it may be used.
+
+    Args:
+        template_format: How the agent fills the prompt in. `none`: it is never formatted, so a new
+            `{x}` would reach the model. `auto`: unknown, so every `{name}` must stay.
+        tools: Names that may newly stand as tools; None checks no names.
+        quotes: Texts of traces that whoever proposed it was shown: no long copy of one may come in.
+        named: What the evidence speaks of, such as feedback and patterns: sentences of `before`
+            about that may change; of the others, few.
+        first_size: Characters of the prompt as a person last wrote it, which its budget follows;
+            None: of `before`.
+    """
+    if not after.strip() or (not outside(after).strip() and outside(before).strip()):
+        return [Violation("empty", "the new prompt is empty")]
+    found = _check_size(before, after, first_size)
+    if found and len(after) > 2 * len(before) + UNREAD:
+        return found  # whatever else is in it, nobody has to read it
+    if not is_clear(before):
+        found.append(Violation("section", "the tags of the managed section stand there unpaired"))
+    elif not is_clear(after):
+        found.append(Violation("section", "the new text unpairs the tags of the managed section"))
+    found += [Violation(*told) for told in template_violations(before, after, template_format)]
+    if (told := too_much_changed(outside(before), outside(after), named)) is not None:
+        found.append(Violation("unrelated", told))
+    found += _brought_in(before, after)
+    # Examples are copied from runs by design, and chosen by code.
+    bare = without_examples(after)
+    if tools is not None:
+        found += _check_names(before, bare, tools, quotes)
+    if quotes and foreign.copies(bare, before, quotes):
+        found.append(Violation("copy", "a long passage that is copied from a run or from feedback"))
+    return found
+
+
+def _check_size(before: str, after: str, first_size: int | None) -> list[Violation]:
+    most = budget_of(len(outside(before)) if first_size is None else first_size)
+    if len(after) <= most or len(after) <= len(before):
+        return []
+    return [Violation("budget", f"{len(after)} characters, but at most {most} are allowed")]
+
+
+def _check_names(
+    before: str, after: str, tools: Collection[str], quotes: Sequence[str]
+) -> Iterable[Violation]:
+    known = {*tools, *re.findall(r"[\w.-]+", before), *foreign.names(before)}
+    named = foreign.names(Redactor().text(after), known=foreign.words_of(quotes))
+    for name in sorted(named - known):
+        if not holds_tags(name):
+            yield Violation("tool", f"`{name[:60]}`, which is no tool of this agent")
+
+
+def check_text(text: str) -> list[Violation]:
+    """Return every rule that a short text breaks wherever it comes to stand."""
+    found = _brought_in("", text)
+    if not text.isprintable() and not any(v.rule == "characters" for v in found):
+        found.append(Violation("characters", "a character that does not print"))
+    return found
+
+
+def _brought_in(before: str, after: str) -> list[Violation]:
+    # What is found here is told to the model and to the report: a key in it must not be.
+    old, new = Redactor().text(before), Redactor().text(after)
+    found = [
+        Violation("link", f"a link, {link[:60]!r}")
+        for link in sorted(foreign.links(new) - foreign.links(old))
+    ]
+    if foreign.secrets(after) - foreign.secrets(before):
+        found.append(Violation("secret", "something that looks like a credential"))
+    if characters := sorted(foreign.hidden(after) - foreign.hidden(before)):
+        shown = ", ".join(characters[:5])
+        found.append(Violation("characters", f"characters that do not show or mislead ({shown})"))
+    if foreign.orders(after) - foreign.orders(before):
+        found.append(Violation("optimizer", "words that address whoever rewrites the prompt"))
+    return found
+
+
+def check_sentence(text: str, most: int) -> list[Violation]:
+    """Return every rule that one guideline breaks on its own, whatever prompt it goes into."""
+    if len(text) > most:
+        told = f"{len(text)} characters, but at most {most} are allowed"
+        return [Violation("length", told)]
+    found = check_text(text)
+    if not text.strip():
+        found.append(Violation("empty", "an empty guideline"))
+    if "{" in text or "}" in text:
+        found.append(Violation("braces", "a brace, which a template would take for a variable"))
+    if holds_tags(text):
+        found.append(Violation("section", "a tag of the managed section"))
+    return found
