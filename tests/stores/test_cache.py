@@ -622,9 +622,11 @@ def test_a_program_ends_in_silence_with_renewals_under_way(tmp_path: Path) -> No
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_reads_on_with_the_value_and_a_lock_of_its_own(tmp_path: Path) -> None:
     script = """
-        import os, signal, threading
+        import os, signal, threading, warnings
         from tracetune.stores.cache import HeadCache
 
+        # From Python 3.12 on it warns of what is tried here: to fork beside threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
         now, shut = [0.0], threading.Event()
         parent = os.getpid()
 
