@@ -59,18 +59,21 @@ class Hits:
         )
 
 
-def who_and_when(folder: Path) -> list[Case]:
-    """The 126 algorithm-generated logs: who said what, and whom people held guilty."""
+def who_and_when(folder: Path, *, told: bool = False) -> list[Case]:
+    """The 126 algorithm-generated logs: who said what, and whom people held guilty.
+
+    Args:
+        told: Keep as feedback what people wrote about the log, which often names the guilty agent.
+    """
     source = folder / "who-and-when" / "algorithm-generated.jsonl.gz"
     mapping = REPO / "examples" / "mappings" / "who-and-when.yaml"
-    return [_log(trace) for trace in read_traces(source, mapping=mapping)]
+    return [_log(trace, told) for trace in read_traces(source, mapping=mapping)]
 
 
-def _log(trace: Trace) -> Case:
+def _log(trace: Trace, told: bool) -> Case:
     agents = dict.fromkeys(step.agent for step in trace.steps if step.agent != TERMINAL)
-    # What people wrote about a log often names the guilty agent: no ranking gets it.
-    hidden = replace(trace, feedback=None, labels={})
-    return Case(hidden, tuple(agents), trace.labels["guilty_agent"])
+    shown = replace(trace, feedback=trace.feedback if told else None, labels={})
+    return Case(shown, tuple(agents), trace.labels["guilty_agent"])
 
 
 def email_cases(path: Path) -> list[Case]:
@@ -93,6 +96,11 @@ def by_rules(case: Case, embed: Embed | None = None) -> list[str]:
     """The names that anything points at, the most blamed first."""
     blames = rank_prompts([case.trace], case.prompts, patterns=(), embed=embed)
     return [blame.name for blame in blames if blame.score > 0]
+
+
+def by_feedback(case: Case) -> list[str]:
+    """The same, where nobody said that the run failed."""
+    return by_rules(replace(case, trace=replace(case.trace, success=None)))
 
 
 def by_frequency(case: Case) -> list[str]:
@@ -141,7 +149,7 @@ def table(cases: Sequence[Case], rankings: dict[str, Ranking]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print both tables."""
+    """Print the tables."""
     folder = Path(arguments[0]) if arguments else REPO.parent / "shared" / "data"
     print("Who&When, algorithm-generated: which agent is guilty")
     floors: dict[str, Ranking] = {
@@ -150,6 +158,9 @@ def main(arguments: Sequence[str]) -> None:
         "floor: before first error": by_first_error,
     }
     print("\n".join(table(who_and_when(folder), floors)))
+    print("\nThe same, with what people said of the run as its feedback")
+    heard: dict[str, Ranking] = {"rules": by_rules, "feedback, outcome unknown": by_feedback}
+    print("\n".join(table(who_and_when(folder, told=True), heard)))
     print("\nEmail agent: which of four prompts a sentence is about")
     ways: dict[str, Ranking] = {
         "words (BM25)": by_rules,

@@ -75,4 +75,5 @@ def _told(task: PromptTask) -> bool:
         f"{n}\n{specs.get(n, {}).get('when_to_update', '')}\n{subject['prompts'][n]}" for n in names
     ]
     at = names.index(name)
-    return any(row[at] == max(row) for row in match_feedback(texts, documents))
+    rows = match_feedback(texts, documents, names=names)
+    return any(row[at] == max(row) for row in rows)

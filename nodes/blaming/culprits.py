@@ -1,46 +1,53 @@
 """Which of several agents a failed run is owed to, from who did what and when.
 
-The weights were fitted (a conditional logit with a ridge, then rounded by hand) on one half of the
-126 algorithm-generated logs of Who&When (Zhang et al. 2025, arXiv 2505.00212); docs/blame.md says
-how they do on the other half.
+Nothing is fitted: three signs count alike. With few examples to learn from, equal weights do better
+than fitted ones (Dawes, "The robust beauty of improper linear models in decision making", 1979).
+docs/blame.md says how the signs were chosen, and how often they are right.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from tracetune.traces.model import Message, Step, ToolCall, Trace
 
 __all__ = ["Culprits", "name_key", "who_failed"]
 
-WEIGHTS: Mapping[str, float] = {"first_error": 0.5, "tools": 0.75, "busiest": 0.5, "opening": 1.0}
-"""Log-odds of guilt for each sign at its most: all that fitting could tell from nothing.
-
-The share of failing steps, beside the first, and having spoken last could not be told from it.
-"""
-OPENING = 2
-"""Acts that open a run: a plan, and the first thing done about it."""
-FEW_WORDS = 3
-"""A message of fewer words ("TERMINATE", "Thanks.") is no work."""
+MOST_CHARS = 4000
+"""Of a step that are looked at: what is longer is mostly quoted."""
 _FAILED = re.compile(
     r"^Traceback \(most recent call last\)|^[\w.]*(?:Error|Exception):"
     r"|\bexit(?: |_)?(?:code|status):? *[1-9]|\bexecution failed\b",
     re.IGNORECASE | re.MULTILINE,
 )
 """How a terminal or an interpreter says that what it was given failed."""
+_NOTHING = re.compile(
+    r"(?:\A|\b(?:output|results?):)\s*(?:\[\s*\]|\{\s*\}|\(\s*\)|none|null|nil)?\s*\Z",
+    re.IGNORECASE,
+)
+"""How a tool says that it found nothing."""
+_FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_FIGURE = re.compile(r"\d(?:[\d.,:/-]*\d)?")
 
 
 @dataclass(slots=True)
 class _Act:
     who: str
     """Key of the name of whoever acted."""
-    works: bool
-    tools: int = 0
+    wrote: int
+    """Characters."""
+    figures: int = 0
+    """Different ones that it says and nobody said before."""
+    checked: bool = False
+    """Whether a tool answered it: its figures were asked about rather than claimed."""
     failed: bool = False
+    """Whether what a tool answered is an error, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class Culprits:
     """The most of them that acted in one run."""
 
 
+@functools.lru_cache(maxsize=1024)  # asked of every step
 def name_key(name: str) -> str:
     """The name as it is compared: case, blanks, `-` and `_` make no difference."""
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
@@ -67,8 +75,9 @@ def who_failed(
 ) -> Culprits:
     """Weigh, over the failed runs, how much each agent is to blame; nobody, where none acted.
 
-    In each run an agent's share is the softmax of its signs: that it acted just before the first
-    error, its share of the tool calls, that it acted most often, its share of the first two acts.
+    In each run an agent's share is the softmax of its signs, each 1 for whoever shows it most: how
+    much it wrote, that it acted just before the first error or empty result, and how many figures
+    it stated that neither the task nor a tool nor anybody before it gave.
 
     Args:
         traces: Failed runs; what anybody else said after an agent is a reply to it.
@@ -77,7 +86,7 @@ def who_failed(
     keys = {name_key(name) for name in names}
     tally = _Tally()
     for trace in traces:
-        if acts := list(_acts(trace, keys, by_step_only)):
+        if acts := _acts(trace, keys, by_step_only):
             tally.add(_signs(acts))
     return Culprits(
         runs=tally.runs,
@@ -94,45 +103,47 @@ class _Tally:
         self.runs = self.rivals = 0
         self.shares: defaultdict[str, float] = defaultdict(float)
         self._present: Counter[str] = Counter()
-        self._signs = {sign: defaultdict[str, float](float) for sign in WEIGHTS}
+        self._most: dict[str, Counter[str]] = {sign: Counter() for sign in _PHRASES}
 
     def add(self, signs: Mapping[str, Mapping[str, float]]) -> None:
         """Count one run, by the signs of those who acted in it."""
         self.runs += 1
         self.rivals = max(self.rivals, len(signs))
-        strengths = {
-            who: math.exp(sum(WEIGHTS[sign] * value for sign, value in found.items()))
-            for who, found in signs.items()
-        }
+        strengths = {who: math.exp(sum(found.values())) for who, found in signs.items()}
         for who, found in signs.items():
             self.shares[who] += strengths[who] / sum(strengths.values())
             self._present[who] += 1
             for sign, value in found.items():
-                self._signs[sign][who] += value
+                self._most[sign][who] += value == 1
 
     def phrases(self, who: str) -> Iterator[str]:
-        """What was found, strongest first, and last in how many runs it acted at all."""
-        totals = {sign: found[who] for sign, found in self._signs.items() if found[who] > 0}
-        for sign in sorted(totals, key=lambda sign: -WEIGHTS[sign] * totals[sign]):
-            yield _PHRASES[sign](totals[sign], self.runs)
+        """In how many runs it showed each sign most, and last in how many it acted at all."""
+        shown = sorted(_PHRASES, key=lambda sign: -self._most[sign][who])
+        for sign in shown:
+            if count := self._most[sign][who]:
+                yield f"{_PHRASES[sign]} in {count} of {self.runs} failed runs"
         if self._present[who]:
             yield f"acted in {self._present[who]} of {self.runs} failed runs"
 
 
-def _acts(trace: Trace, keys: Set[str], by_step_only: bool) -> Iterator[_Act]:
-    latest: _Act | None = None
-    for step in trace.steps:
+def _acts(trace: Trace, keys: Set[str], by_step_only: bool) -> list[_Act]:
+    acts: list[_Act] = []
+    known: set[str] = set()
+    for at, step in enumerate(trace.steps):
+        said = _said(step)
+        figures = set(_FIGURE.findall(said))
         who = _actor(step, trace, by_step_only)
         if who in keys:
-            if latest is not None:
-                yield latest
-            latest = _act(who, step)
-        elif latest is not None and isinstance(step, Message) and step.agent:
+            # A run starts with its task, in whose name ever: nobody made up the figures in it.
+            acts.append(_act(who, step, said, known if at else figures))
+        elif acts and isinstance(step, Message) and step.agent:
             # A terminal, say: it takes part in the talk, and is no agent that could be to blame.
-            latest.tools += 1
-            latest.failed = latest.failed or _FAILED.search(step.text) is not None
-    if latest is not None:
-        yield latest
+            acts[-1].checked = True
+            acts[-1].failed = acts[-1].failed or _is_failure(step.text)
+        known |= figures
+        if isinstance(step, ToolCall):
+            known.update(_FIGURE.findall((step.result or "")[:MOST_CHARS]))
+    return acts
 
 
 def _actor(step: Step, trace: Trace, by_step_only: bool) -> str:
@@ -144,38 +155,47 @@ def _actor(step: Step, trace: Trace, by_step_only: bool) -> str:
     return name_key(trace.agent) if own and not by_step_only else ""
 
 
-def _act(who: str, step: Step) -> _Act:
+def _said(step: Step) -> str:
+    if not isinstance(step, ToolCall):
+        return step.text[:MOST_CHARS]
+    arguments = json.dumps(dict(step.arguments), ensure_ascii=False, default=str)
+    return f"{step.name} {arguments}"[:MOST_CHARS]
+
+
+def _act(who: str, step: Step, said: str, known: Set[str]) -> _Act:
     if isinstance(step, ToolCall):
-        return _Act(who, works=True, tools=1, failed=step.error is not None)
-    return _Act(who, works=len(step.text.split()) >= FEW_WORDS)
+        nothing = step.result is not None and _NOTHING.search(step.result[-MOST_CHARS:]) is not None
+        return _Act(who, len(said), checked=True, failed=step.error is not None or nothing)
+    # What stands in a block of code is computed with, and not claimed.
+    claimed = set(_FIGURE.findall(_FENCED.sub(" ", said)))
+    return _Act(who, len(said), figures=len(claimed - known))
+
+
+def _is_failure(reply: str) -> bool:
+    return bool(_FAILED.search(reply) or _NOTHING.search(reply[-MOST_CHARS:]))
 
 
 def _signs(acts: Sequence[_Act]) -> dict[str, dict[str, float]]:
     """Each agent's signs, each in [0, 1], agents in the order in which they first acted."""
-    first_error = next((act.who for act in acts if act.failed), None)
-    tools: Counter[str] = Counter()
-    works: Counter[str] = Counter()
+    first_failed = next((act.who for act in acts if act.failed), None)
+    wrote: Counter[str] = Counter()
+    claimed: Counter[str] = Counter()
     for act in acts:
-        tools[act.who] += act.tools
-        works[act.who] += act.works
-    opening = [act.who for act in acts[:OPENING]]
-    most = max(works.values())
+        wrote[act.who] += act.wrote
+        claimed[act.who] += 0 if act.checked else act.figures
     return {
         who: {
-            "first_error": float(who == first_error),
-            "tools": tools[who] / max(1, tools.total()),
-            "busiest": float(most > 0 and works[who] == most),
-            "opening": opening.count(who) / len(opening),
+            "failed": float(who == first_failed),
+            "wrote": wrote[who] / max(1, *wrote.values()),
+            "claimed": claimed[who] / max(1, *claimed.values()),
         }
-        for who in dict.fromkeys(act.who for act in acts)
+        for who in wrote
     }
 
 
-_PHRASES: Mapping[str, Callable[[float, int], str]] = {
-    "first_error": lambda total, runs: (
-        f"acted just before the first error in {total:.0f} of {runs} failed runs"
-    ),
-    "tools": lambda total, runs: f"made {total / runs:.0%} of the tool calls in failed runs",
-    "busiest": lambda total, runs: f"acted most often in {total:.0f} of {runs} failed runs",
-    "opening": lambda total, runs: f"made {total / runs:.0%} of the first acts in failed runs",
+_PHRASES: Mapping[str, str] = {
+    "failed": "acted just before the first error or empty result",
+    "wrote": "wrote more than any other agent",
+    "claimed": "stated the most figures that came from nowhere",
 }
+"""Of each sign, what whoever shows it most did."""

@@ -25,6 +25,8 @@ Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
 
 DOUBT = 3.0
 """Weight of "about none of them", as a BM25 score: somewhat less than that of one telling word."""
+NAMED = 0.8
+"""Share of a text that the documents get between them whose names it says."""
 MOST_CHARS = 4000
 """Of a text that are looked at."""
 PIECE = 4
@@ -33,12 +35,19 @@ _WORD = re.compile(r"[^\W_]{2,}")
 
 
 def match_feedback(
-    texts: Sequence[str], documents: Sequence[str], *, embed: Embed | None = None
+    texts: Sequence[str],
+    documents: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    embed: Embed | None = None,
 ) -> list[list[float]]:
     """Return a row for each text: the share of it that each document gets.
 
     Shares are in [0, 1] and add up to at most 1; all are 0 where nothing matches. With `embed`,
     they are the mean of what the words say and what the vectors say.
+
+    Args:
+        names: The documents' names, in their order: a text that says one is about that document.
 
     Raises:
         InputError: `embed` does not return one vector per text, all equally long.
@@ -50,6 +59,11 @@ def match_feedback(
     shares = _by_words(texts, documents)
     if embed is not None:
         shares = (shares + _by_meaning(texts, documents, embed)) / 2
+    keys = [_words(name) for name in names]
+    for row, text in enumerate(texts):
+        if named := _named(text, keys):
+            shares[row] *= 1 - NAMED
+            shares[row, named] += NAMED / len(named)
     rows: list[list[float]] = shares.tolist()
     return rows
 
@@ -70,13 +84,26 @@ def _by_words(texts: Sequence[str], documents: Sequence[str]) -> NDArray[np.floa
     return shares
 
 
-def _pieces(text: str) -> list[str]:
+def _words(text: str) -> list[str]:
     from bm25s.stopwords import STOPWORDS_EN  # type: ignore[import-untyped]
 
     # `_` and `-` part words too: a prompt called triage-ignore is about ignoring.
-    words = [w for w in _WORD.findall(text.casefold()) if w not in STOPWORDS_EN]
-    ends = [f" {word} " for word in words]
+    return [word for word in _WORD.findall(text.casefold()) if word not in STOPWORDS_EN]
+
+
+def _pieces(text: str) -> list[str]:
+    ends = [f" {word} " for word in _words(text)]
     return [end[at : at + PIECE] for end in ends for at in range(len(end) - PIECE + 1)]
+
+
+def _named(text: str, keys: Sequence[Sequence[str]]) -> list[int]:
+    """Positions of the names that the text says; names without a telling word are never said.
+
+    Args:
+        keys: The names' words.
+    """
+    said = f" {' '.join(_words(text))} "
+    return [at for at, key in enumerate(keys) if key and f" {' '.join(key)} " in said]
 
 
 def _by_meaning(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracetune.errors import InputError
-from tracetune.nodes.blaming.culprits import name_key, who_failed
+from tracetune.nodes.blaming.culprits import Culprits, name_key, who_failed
 from tracetune.nodes.blaming.feedback_match import Embed, match_feedback
 from tracetune.traces.mining.patterns import Pattern, mine_patterns
 from tracetune.traces.model import Trace
@@ -114,16 +114,20 @@ def _blame(name: str, findings: Sequence[Sequence[_Finding]]) -> Blame:
 
 
 def _by_acts(traces: Sequence[Trace], candidates: Sequence[_Candidate]) -> list[list[_Finding]]:
-    agents = all(c.is_agent for c in candidates)
-    failed = [t for t in traces if t.success is False]
-    culprits = who_failed(failed, [c.name for c in candidates], by_step_only=not agents)
-    # A prompt that has its agent's name, and no rival, would be blamed for whatever happens.
-    if not agents and culprits.rivals < 2:
+    culprits = _culprits([t for t in traces if t.success is False], candidates)
+    if culprits is None:
         return [[] for _ in candidates]
     return [
         [(culprits.shares[c.name], phrase) for phrase in culprits.evidence[c.name]]
         for c in candidates
     ]
+
+
+def _culprits(traces: Sequence[Trace], candidates: Sequence[_Candidate]) -> Culprits | None:
+    agents = all(c.is_agent for c in candidates)
+    culprits = who_failed(traces, [c.name for c in candidates], by_step_only=not agents)
+    # A prompt that has its agent's name, and no rival, would be blamed for whatever happens.
+    return culprits if agents or culprits.rivals > 1 else None
 
 
 def _by_patterns(
@@ -192,9 +196,16 @@ def _by_feedback(
     traces: Sequence[Trace], candidates: Sequence[_Candidate], embed: Embed | None
 ) -> list[list[_Finding]]:
     told = sorted((t for t in traces if t.feedback and t.success is not True), key=_failed_first)
-    texts = list(dict.fromkeys(_feedback_text(t) for t in told))[:FEEDBACK_READ]
+    runs: dict[str, Trace] = {}
+    for trace in told:
+        runs.setdefault(_feedback_text(trace), trace)
+    texts = list(runs)[:FEEDBACK_READ]
     documents = [f"{c.name}\n{c.when_to_update}\n{c.text}" for c in candidates]
-    rows = match_feedback(texts, documents, embed=embed)
+    names = [c.name for c in candidates]
+    matches = match_feedback(texts, documents, names=names, embed=embed)
+    rows = [
+        _with_acts(row, runs[text], candidates) for row, text in zip(matches, texts, strict=True)
+    ]
     findings: list[list[_Finding]] = [[] for _ in candidates]
     for i in range(len(candidates)):
         best = sum(1 for row in rows if row[i] > 0 and row[i] == max(row))
@@ -203,6 +214,22 @@ def _by_feedback(
             text = f"{best} of {len(rows)} texts of feedback match it best"
             findings[i].append((share, text))
     return findings
+
+
+def _with_acts(
+    row: Sequence[float], trace: Trace, candidates: Sequence[_Candidate]
+) -> Sequence[float]:
+    """Share out what a text leaves open by what the agents did in the run it came with."""
+    # What they did in a failed run counts by itself, and a text that matches nothing may be praise.
+    if trace.success is False or not any(row):
+        return row
+    culprits = _culprits([trace], candidates)
+    if culprits is None or not culprits.runs:
+        return row
+    doubt = max(0.0, 1 - sum(row))
+    return [
+        share + doubt * culprits.shares[c.name] for share, c in zip(row, candidates, strict=True)
+    ]
 
 
 def _failed_first(trace: Trace) -> tuple[bool, str]:

@@ -44,6 +44,22 @@ def test_what_matches_nothing_gets_no_share(texts: list[str], documents: list[st
     assert match_feedback(texts, documents) == [[0.0, 0.0]] * len(texts)
 
 
+@pytest.mark.parametrize(
+    ("text", "names", "expected"),
+    [
+        pytest.param("Web-surfer guessed.", ["web_surfer", "coder"], [0.8, 0.0], id="one"),
+        pytest.param("coder, web surfer: no!", ["web_surfer", "coder"], [0.4, 0.4], id="both"),
+        pytest.param("The web is slow.", ["web_surfer", "coder"], [0.0, 0.0], id="half a name"),
+        pytest.param("It is a bad one.", ["a", "the"], [0.0, 0.0], id="names that tell nothing"),
+        pytest.param("Coders err.", ["web_surfer", "coder"], [0.0, 0.0], id="a longer word"),
+    ],
+)
+def test_a_text_that_says_a_document_s_name_is_about_it(
+    text: str, names: list[str], expected: list[float]
+) -> None:
+    assert match_feedback([text], ["xyzzy", "plugh"], names=names) == [expected]
+
+
 def test_any_script_is_matched() -> None:
     [shares] = match_feedback(["日本語のメールは無視"], ["write politely", "日本語のメール"])
     assert shares[0] == 0 < shares[1]
