@@ -22,7 +22,7 @@ from tracetune.traces.readers.base import (
     reason_of,
 )
 from tracetune.traces.readers.canonical import STEP_FIELDS, trace_of
-from tracetune.traces.readers.expressions import Getter, getter, nearest
+from tracetune.traces.readers.expressions import Getter, getter, nearest, outcome
 from tracetune.traces.readers.messages import MESSAGES
 
 __all__ = ["Mapped", "load_mapping"]
@@ -57,7 +57,8 @@ class Mapped:
         self._found: set[str] = set()
         given = {key: value for key, value in parts.items() if key != "steps"}
         self._fields: dict[str, Getter] = {
-            key: getter(value, f"{name}: {key}") for key, value in given.items()
+            key: (outcome if key == "success" else getter)(value, f"{name}: {key}")
+            for key, value in given.items()
         }
         self._records = self._fields.pop("records", None)
         self._steps = _steps(parts["steps"], f"{name}: steps") if "steps" in parts else None

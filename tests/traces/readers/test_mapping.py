@@ -83,6 +83,7 @@ def test_who_and_when_is_read_by_a_mapping_file_alone(repo: Path, shared_data: P
 
 RECORD = {
     "run": {"no": 7, "ok": "true", "grade": "0.5", "notes": '{"stars": 2}'},
+    "bad": "(",
     "began": "2026-11-21T09:00:00",
     "ended": "2026-11-21T10:00:04+01:00",
     "log": [
@@ -103,6 +104,13 @@ RECORD = {
         ({}, "agent", "agent"),
         ({"success": "run.ok"}, "success", True),
         ({"success": "run.grade == '0.5'"}, "success", True),
+        ({"success": "run.grade == `0.5`"}, "success", True),
+        ({"success": "run.grade > `0.5`"}, "success", False),
+        ({"success": "run.gone == `1`"}, "success", None),
+        ({"success": "run.gone != `1`"}, "success", None),
+        ({"success": "run.gone == `null`"}, "success", True),
+        ({"success": "began == `1`"}, "success", False),
+        ({"success": "run.ok == `1`"}, "success", False),
         ({"success": False}, "success", False),
         ({"score": "run.grade"}, "score", 0.5),
         ({"score": 2}, "score", 2),
@@ -216,7 +224,7 @@ def test_a_record_without_an_id_has_its_contents_hash():
         ({"task": "starts_with(run, 'x')"}, "task: starts_with() got {'no': 7,"),
         ({"task": "zip({a: began})"}, "task: zip() needs lists, but a is '2026"),
         ({"task": "json(began)"}, "task: json() cannot read '2026-11-21T09:00:00'"),
-        ({"task": "matches(began, '(')"}, "task: '(' is no regular expression"),
+        ({"task": "matches(began, bad)"}, "task: '(' is no regular expression"),
         ({"steps": "began"}, "steps is '2026-11-21T09:00:00', expected a list"),
         ({"steps": "run"}, "steps[1].kind is None, expected one of message, thought"),
         ({"steps": "[run]"}, "steps[1].kind is None, expected one of message, thought"),
@@ -237,6 +245,13 @@ def test_a_value_that_does_not_fit_sets_its_record_aside(mapping: dict[str, Any]
 
     reasons = [b.reason for b in bad if b.position == 2]
     assert reasons[0].startswith(reason)
+
+
+def test_no_text_of_a_record_makes_a_regular_expression_slow():
+    with pytest.raises(TraceError, match="no regular expression of RE2"):
+        read_traces([], mapping={"task": r"extract(said, '(a)\1')"})
+    record = {"said": "a" * 200_000 + "b"}
+    assert mapped(record, {"id": "'1'", "task": "extract(said, '^(a+)+$')"}).task is None
 
 
 def test_one_bad_record_in_a_file_of_many_is_named_and_the_others_are_read(tmp_path: Path):
@@ -266,6 +281,7 @@ def test_one_bad_record_in_a_file_of_many_is_named_and_the_others_are_read(tmp_p
         ("task: zzz(run)", "'zzz(run)' is wrong: there is no function zzz() (there is abs, "),
         ("task: lengt(run)", "there is no function lengt() (did you mean length?)"),
         ("task: length(run, no)", "length() takes 1, but got 2"),
+        ("task: matches(run, '(')", "wrong: '(' is no regular expression of RE2: missing ): ("),
         ("task: merge()", "merge() takes at least 1, but got 0"),
         ("labels: {a: 'x['}", "m.yaml: labels.a: character 3"),
         ("steps: [{kind: dance}]", "m.yaml: steps[1].kind is 'dance', expected message, thought"),
