@@ -14,11 +14,12 @@ REFUSAL_TEXTS = (
     r"|\b429 too many requests\b|\berror code: (?:429|529)\b|\bstatus.?code:? (?:429|529)\b"
     r"|\binsufficient_quota\b|\bresource_exhausted\b|\bservice_tier_capacity_exceeded\b"
     r"|\boverloaded_error\b|\b(?:invalid|incorrect) (?:x-)?api.?key\b|\bapi.?key not valid\b"
-    r"|\binvalid_api_key\b|\bauthentication_?error\b"
+    r"|\binvalid_api_key\b|\bauthentication_?error\b|\bthrottlingexception\b"
+    r"|\bexceeded your current quota\b|\btoo many tokens per (?:minute|day)\b"
 )
 """What a model's host says when it refuses: rate limits, quotas, keys. RE2 and Python agree on it.
 
-The texts are those of OpenAI, Anthropic, Google, Mistral and LiteLLM.
+The texts are those of OpenAI, Anthropic, Google, Bedrock, Mistral and LiteLLM.
 """
 
 CRASH_TEXTS = (
@@ -27,12 +28,15 @@ CRASH_TEXTS = (
     r"|\bconnection (?:refused|reset|aborted|timed out)\b|\bread.?timeout\b"
     r"|\b(?:401 unauthorized|403 forbidden|502 bad gateway|503 service unavailable)\b"
     r"|\b504 gateway time-?out\b|\bname or service not known\b|\bmax retries exceeded\b"
-    r"|\bservice ?unavailable ?error\b|\binternal ?server ?error\b"
+    r"|\bservice ?unavailable ?error\b|\binternal ?server ?error\b|\Arequest timed out\b"
+    r"|\bdeadline ?exceeded\b|\bfailure in name resolution\b|\Aoverloaded\b|\blitellm\.timeout\b"
     # What the clients of hosts raise, where the text begins with the exception's name.
     r"|\A(?:\w+\.)*\w*(?:rateLimit|resourceExhausted|tooManyRequests|authentication|permissionDenied"
-    r"|unauthori[sz]ed|unauthenticated|apiConnection|connect|serviceUnavailable|internalServer"
+    r"|unauthenticated|apiConnection|connect|serviceUnavailable|internalServer"
     r"|overloaded|remoteProtocol|(?:api|connect|gateway|pool|read|write)Timeout)"
     r"(?:ed)?(?:error|exception|timeout)?\s*[:(]"
+    # By itself it may be what a tool says to a customer.
+    r"|\A(?:\w+\.)*\w*unauthori[sz]ed(?:(?:error|exception)\s*[:(]|:\s*4\d\d\b)"
 )
 """The same, and connections that fail, for the text of what ended the run as a whole.
 
