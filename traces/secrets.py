@@ -54,29 +54,59 @@ _DETECTORS = (
 
 # Formats it does not know, or knows in part: kind, how it begins, how it goes on.
 _PREFIXED = (
+    ("age key", r"AGE-SECRET-KEY-1", r"[0-9A-Z]{50,}"),
+    ("Airtable token", r"pat[0-9A-Za-z]{14}\.", r"[0-9a-f]{64}"),
     ("Anthropic key", r"sk-ant-", r"[\w-]{16,}"),
+    ("Atlassian token", r"AT[AC]TT3", r"[\w=-]{40,}"),
+    ("Cerebras key", r"csk-", r"[0-9A-Za-z]{40,}"),
     ("Databricks token", r"dapi", r"[0-9a-f]{32}"),
     ("DigitalOcean token", r"do[opr]_v1_", r"[0-9a-f]{64}"),
+    ("Docker token", r"dckr_[po]at_", r"[\w-]{20,}"),
+    ("Doppler token", r"dp\.(?:pt|st|sa|ct|scim|audit)\.", r"[\w.-]{40,}"),
+    ("E2B key", r"e2b_", r"[0-9a-f]{40}"),
+    ("ElevenLabs key", r"sk_", r"[0-9a-f]{48}"),
+    ("Figma token", r"fig[dour]_", r"[\w-]{40,}"),
+    ("Firecrawl key", r"fc-", r"[0-9a-f]{32}"),
+    ("Fireworks key", r"fw_", r"[0-9A-Za-z]{24}"),
+    ("Fly.io token", r"fm[12][ar]?_", r"[\w+/=-]{80,}"),
     ("GitHub token", r"github_pat_", r"\w{22,}"),
     ("GitLab token", r"gl(?:pat|dt|ft|soat|rt|cbt|imt|ptt|agent|oas)-|GR1348941", r"[\w-]{20,}"),
     ("Google API key", r"AIza", r"[\w-]{35}"),
     ("Google OAuth secret", r"GOCSPX-", r"[\w-]{20,}"),
     ("Google OAuth token", r"ya29\.|1//0", r"[\w-]{20,}"),
+    ("Grafana token", r"glsa_|glc_", r"[\w+/=]{32,}"),
     ("Groq key", r"gsk_", r"[0-9A-Za-z]{32,}"),
+    ("Heroku token", r"HRKU-", r"[\w-]{36,}"),
     ("Hugging Face token", r"hf_", r"[0-9A-Za-z]{30,}"),
     ("JSON web token", r"eyJ", r"[\w-]{8,}=*\.[\w-]*=*\.[\w.=-]+"),
     ("LangSmith key", r"lsv2_(?:pt|sk)_|ls__", r"[0-9a-f]{32}"),
+    ("Linear key", r"lin_(?:api|oauth)_", r"[0-9A-Za-z]{32,}"),
+    ("Mailgun key", r"key-", r"[0-9a-f]{32}"),
+    ("New Relic key", r"NRAK-", r"[0-9A-Z]{27}"),
+    ("Notion token", r"ntn_", r"[0-9A-Za-z]{40,}"),
+    ("Notion token", r"secret_", r"[0-9A-Za-z]{43}"),
     ("npm token", r"npm_", r"[0-9A-Za-z]{36}"),
+    ("NVIDIA key", r"nvapi-", r"[\w-]{40,}"),
+    ("PayPal token", r"access_token\$(?:production|sandbox)\$", r"[0-9A-Za-z]{16}\$[0-9a-f]{32}"),
+    ("Perplexity key", r"pplx-", r"[0-9A-Za-z]{32,}"),
+    ("Pinecone key", r"pcsk_", r"\w{40,}"),
+    ("PlanetScale token", r"pscale_(?:pw|tkn|oauth)_", r"[\w.=-]{32,}"),
     ("PyPI token", r"pypi-", r"[\w-]{60,}"),
+    ("Replicate token", r"r8_", r"[0-9A-Za-z]{30,}"),
+    ("Sentry token", r"sntry[su]_", r"[\w+/=-]{40,}"),
     ("Shopify token", r"shp(?:at|ca|pa|ss)_", r"[0-9a-fA-F]{32}"),
     ("Slack token", r"xox[a-z]-|xapp-", r"[0-9A-Za-z-]{20,}"),
+    ("Square token", r"EAAA", r"[\w-]{58,}"),
     ("Stripe key", r"[rs]k_(?:live|test)_|whsec_", r"[0-9A-Za-z+/]{16,}"),
+    ("Supabase token", r"sbp_", r"[0-9a-f]{40}"),
+    ("Tavily key", r"tvly-", r"[\w-]{20,}"),
+    ("Terraform token", r"[0-9A-Za-z]{14}\.atlasv1\.", r"[\w=-]{60,}"),
     ("Vault token", r"hv[bsr]\.", r"[\w-]{24,}"),
     ("xAI key", r"xai-", r"[0-9A-Za-z]{40,}"),
 )
 
 _START = r"(?:\b|\\[nrt])"  # in JSON that stands in a text, a line break is these two characters
-_PASSWORD = r"pass(?:word|wd|phrase)|pwd|_pass"
+_PASSWORD = r"pass(?:word|wort|wd|phrase)|pwd|_pass"
 _KEY = r"(?:api|access|account|auth|encryption|master|private|secret|signing)[ _-]?key"
 _SURE = rf"{_PASSWORD}|{_KEY}|client[_-]?secret|(?:access|auth|bearer|refresh|session)[_-]?token"
 _NAME = rf"(?P<before>[A-Za-z]*[_-]?)(?P<name>(?i:{_SURE}|secret|token|credentials?))"
@@ -86,6 +116,8 @@ _VALUE_KEY = (
     r"(?:[\"'\\]*,?(?:\s|\\[nrt]){1,40}[\"'\\]*|[\"'\\]+,[\"'\\]+)"
     r"(?i:value)[\"'\\]*\s{0,4}:\s{0,4}"
 )
+# A header may be a pair: ["x-api-key", "…"].
+_NEXT = r"\\*[\"'],\s*\\*[\"']"
 _VALUE = (
     r"(?:\\*\"(?P<double>[^\"\s]+)(?:\"|\z)|\\*'(?P<single>[^'\s]+)(?:'|\z)"
     r"|(?P<bare>[^\s\"'`\\;&<>(){}\[\]]+))"
@@ -100,10 +132,11 @@ _NO_VALUE = re.compile(
     r"(?:(.)\1*|none|null|nil|true|false|undefined|example|redacted|hidden|masked|string|str|text|"
     r"int|integer|number|object|bool|boolean|required|optional|invalid|missing|incorrect|expired|"
     r"wrong|empty|unknown|n/a|pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api[_-]?key)$"
-    r"|[~.]{0,2}/[a-z._-]*(?:/|$)|\$[a-z_({]|%[a-z(]|<[^>]*>|\{[^}]*\}|\[[^\]]*\]|x{3}|\*{2}|"
+    r"|[~.]{0,2}/[a-z._-]*(?:/|$)|\$[a-z_({]|%[a-z(]|<redacted:|<[^>]*>|\{[^}]*\}|\[[^\]]*\]|x{3}|\*{2}|"
     r"your|(?:my|the|an?|some|os|self|this|process|config|settings|env|args|request)[ _.-]",
     re.IGNORECASE,
 )
+_SCHEME = re.compile(r"(?:basic|bearer|digest|key|negotiate|token|apikey) ", re.IGNORECASE)
 _HARMLESS = re.compile(r"(?:page|next|sync|continuation|cursor|stop|max|min|num)[_-]?$", re.I)
 _IS_SURE = re.compile(rf"(?:{_SURE})$", re.IGNORECASE)
 _ENDS_IN_NAME = re.compile(rf"{_NAME}$")
@@ -144,6 +177,12 @@ def _random(match: dict[str, str]) -> bool:
     return _mixed(match["secret"]) and not _NO_VALUE.match(match["secret"])
 
 
+def _header(match: dict[str, str]) -> bool:
+    if _NO_VALUE.match(match["secret"]):
+        return False
+    return bool(_SCHEME.match(match["scheme"])) or _mixed(match["secret"])
+
+
 def _password(match: dict[str, str]) -> bool:
     value = match["secret"].rpartition(":")[2]
     return not value.isdigit() and not _NO_VALUE.match(value)
@@ -164,11 +203,25 @@ _NAMED = (
         r"(?i:\bbearer|\bbasic)\s+(?P<secret>[\w.~+/=-]{16,})"
     ), _random),
     _Rule("authorization header", r"(?i:authorization)", (
-        r"(?i:authorization)[\"'\\]*\s*[:=]\s*[\"'\\]*(?:\w+ +)?(?P<secret>[^\s\"'\\,]{8,})"
+        r"(?i:authorization)[\"'\\]*\s*[:=]\s*[\"'\\]*(?P<scheme>\w+ +)?(?P<secret>[^\s\"'\\,]{8,})"
+    ), _header),
+    _Rule("cookie", r"(?i:cookie)[\"'\\]*\s*:", (
+        r"(?i:\b(?:set-)?cookie)[\"'\\]*\s*:\s*[\"'\\]*(?P<secret>[\w.%-]+=[^\r\n\"'\\]{6,})"
+    )),
+    _Rule("password", r"\bmachine\s", (
+        r"\bmachine\s+\S+\s+login\s+\S+\s+password\s+(?P<secret>[^\s<]+)"
+    )),
+    _Rule("password", r"\bmysql", (
+        r"\bmysql\w*\s(?:[^\n|;]*\s)?-p[\"']?(?P<secret>[^\s\"'-][^\s\"']{3,})"
+    ), _random),
+    _Rule("password", r"(?i:pass(?:word|phrase|code)|passwort) (?:is|was|ist)", (
+        r"(?i:\bpass(?:word|phrase|code)|\bpasswort) (?:is|was|ist):?\s+[\"'`\\]*"
+        r"(?P<secret>[^\s\"'`\\.,;]{4,})"
     ), _random),
     _Rule("URL signature", r"[?&]sig=", r"[?&]sig=(?P<secret>[\w%+/=-]{30,})"),
     _Rule("secret", rf"{_NAME}{_IS}", rf"{_NAME}{_IS}{_VALUE}", _assigned),
     _Rule("secret", rf"{_NAME}{_VALUE_KEY}", rf"{_NAME}(?P<is>{_VALUE_KEY}){_VALUE}", _assigned),
+    _Rule("secret", rf"{_NAME}{_NEXT}", rf"{_NAME}{_NEXT}(?P<secret>[^\s\"'\\]{{8,}})", _random),
     _Rule("secret", rf"--[a-z-]*{_NAME}\s", rf"--[a-z-]*{_NAME}(?P<is>\s+){_VALUE}", _assigned),
 )  # fmt: skip
 

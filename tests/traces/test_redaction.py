@@ -64,6 +64,36 @@ FORMATS = [
     (HEX32 + "-us12", "Mailchimp key"),
     ("AccountKey=" + A40 * 2 + "abcdef==", "Azure storage key"),
     ("dapi" + HEX32, "Databricks token"),
+    ("AGE-SECRET" + "-KEY-1" + "ABCD2345" * 7, "age key"),
+    ("pat" + A40[:14] + "." + HEX32 * 2, "Airtable token"),
+    ("ATATT3" + "xFfGF0" + A40 * 3, "Atlassian token"),
+    ("csk" + "-" + A40 + A40[:8], "Cerebras key"),
+    ("dckr" + "_pat_" + A40[:27], "Docker token"),
+    ("dp" + ".pt." + A40 + "abc", "Doppler token"),
+    ("e2b" + "_" + HEX32 + HEX32[:8], "E2B key"),
+    ("sk" + "_" + HEX32 + HEX32[:16], "ElevenLabs key"),
+    ("figd" + "_" + A40, "Figma token"),
+    ("fc" + "-" + HEX32, "Firecrawl key"),
+    ("fw" + "_" + A40[:24], "Fireworks key"),
+    ("fm2" + "_" + A40 * 3, "Fly.io token"),
+    ("glsa" + "_" + A40[:32] + "_01234567", "Grafana token"),
+    ("HRKU" + "-" + "01234567-89ab-cdef-0123-456789abcdef", "Heroku token"),
+    ("lin" + "_api_" + A40, "Linear key"),
+    ("key" + "-" + HEX32, "Mailgun key"),
+    ("NRAK" + "-" + "ABCD2345EFG" * 2 + "ABCDE", "New Relic key"),
+    ("ntn" + "_" + A40 + "abcdef", "Notion token"),
+    ("secret" + "_" + A40 + "abc", "Notion token"),
+    ("nvapi" + "-" + A40 + A40[:24], "NVIDIA key"),
+    ("access" + "_token$production$" + A40[:16] + "$" + HEX32, "PayPal token"),
+    ("pplx" + "-" + A40 + "abcdefgh", "Perplexity key"),
+    ("pcsk" + "_" + A40[:6] + "_" + A40, "Pinecone key"),
+    ("pscale" + "_pw_" + A40 + "abc", "PlanetScale token"),
+    ("r8" + "_" + A40[:37], "Replicate token"),
+    ("sntrys" + "_" + A40 * 2, "Sentry token"),
+    ("EAAA" + A40 + A40[:20], "Square token"),
+    ("sbp" + "_" + HEX32 + HEX32[:8], "Supabase token"),
+    ("tvly" + "-dev-" + A40[:32], "Tavily key"),
+    (A40[:14] + ".atlas" + "v1." + A40 * 2, "Terraform token"),
     (_jwt(), "JSON web token"),
     (_pem(), "private key"),
     (_pem(""), "private key"),
@@ -104,7 +134,15 @@ def test_known_format_goes_whole(secret: str, kind: str, around: str) -> None:
         pytest.param("curl -u bob:{} http://h/", "sesame-street", id="curl's user"),
         pytest.param("curl -H 'Authorization: Bearer {}'", A40[:20], id="a bearer token"),
         pytest.param("{{'Authorization': 'Basic {}'}}", "dXNlcjpwYXNzd29yZDEy", id="basic auth"),
+        pytest.param("Authorization: Bearer {}", "abcdefghijKLMNOPqrst", id="a token of letters"),
         pytest.param("X-Api-Key: {}", "8f14e45f", id="a header"),
+        pytest.param('[["x-api-key", "{}"]]', "8f14e45f", id="a header as a pair"),
+        pytest.param("Cookie: {}", "sid=8f14e45f; theme=dark", id="cookies"),
+        pytest.param("'Set-Cookie': '{}'", "session=8f14e45f; HttpOnly", id="a cookie that is set"),
+        pytest.param("machine h login bob password {}", "letmein", id="a line of netrc"),
+        pytest.param("mysql -u root -p{} shop", "hunter22", id="mysql's password"),
+        pytest.param('My password is "{}".', "hunter22", id="a password in a sentence"),
+        pytest.param("Passwort: {}", "hunter22", id="a password in German"),
         pytest.param("postgresql://bob:{}@db:5432/x", "p@ss!w0rd", id="a URL of a database"),
         pytest.param("Server=db;User=sa;Password={};", "Pa55w0rd", id="a connection string"),
         pytest.param("https://a.blob/x?sv=1&sig={}", "a%2F" * 12, id="a signed URL"),
@@ -130,6 +168,12 @@ def test_value_under_the_name_of_a_secret_goes(text: str, secret: str) -> None:
 
 
 HARMLESS = [
+    "Authorization: required for this call",
+    "The password is required and must be valid.",
+    "cookie: chocolate",
+    '["password", "user_name", "api_key"]',
+    "mysql -u root -p < dump.sql",
+    "pat, pa-lm and secret_santa",
     "token count: 12",
     "max_tokens=1000, total_tokens: 15, input_token_count=3",
     "password: ******",
@@ -388,7 +432,18 @@ def _files(folder: Path) -> Iterator[Any]:
 def test_in_real_traces_nothing_goes_but_real_credentials(shared_data: Path) -> None:
     redactor = Redactor()
     changed = {s for file in _files(shared_data) for s in _strings(file) if redactor.text(s) != s}
-    # The default logins of a database and of a web page, in what the agents printed and wrote.
-    known = ("admin:admin@", 'ADMIN_PWD="admin"', "MONGO_PASSWORD")
+    # The default logins of a database and of a web page, and a cookie of a model's host.
+    known = ("admin:admin@", 'ADMIN_PWD="admin"', "MONGO_PASSWORD", "'set-cookie': '")
     assert all(any(one in s for one in known) for s in changed), changed
-    assert set(redactor.counts) <= {"password in a URL", "secret"}
+    assert set(redactor.counts) <= {"cookie", "password in a URL", "secret"}
+
+
+@pytest.mark.parametrize("odd", [5, ["a"], {"a": "b"}, None], ids=repr)
+def test_a_trace_of_odd_parts_is_searched(odd: Any) -> None:
+    secret = "ghp_" + "a1B2" * 9
+    steps = (Message("user", odd, agent=odd), ToolCall(odd, {"q": secret}, result=odd))
+
+    clean = Redactor().trace(Trace(id="1", agent="a", task=odd, steps=steps))
+
+    assert clean.steps[0] == steps[0]
+    assert clean.steps[1] == ToolCall(odd, {"q": "<redacted: GitHub token>"}, result=odd)
