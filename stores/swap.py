@@ -72,10 +72,19 @@ def carry_out(store: BaseStore, step: list[Op] | Swap | Pause) -> list[Any]:
 
 
 async def acarry_out(store: BaseStore, step: list[Op] | Swap | Pause) -> list[Any]:
-    """Do one step of a plan, never blocking the event loop, and return its results."""
+    """Do one step of a plan, never blocking the event loop, and return its results.
+
+    Whoever is cancelled waits no longer; what was begun in the store is still brought to its end.
+    """
     if isinstance(step, Pause):
         await asyncio.sleep(step.seconds)
         return []
+    # LangGraph's SQLite store leaves a transaction open that is cancelled while it begins, and
+    # then refuses all that follows.
+    return await asyncio.shield(asyncio.ensure_future(_to_its_end(store, step)))
+
+
+async def _to_its_end(store: BaseStore, step: list[Op] | Swap) -> list[Any]:
     if isinstance(step, list):
         return await _abatch(store, step)
     store = _unwrapped(store)
