@@ -51,6 +51,30 @@ def test_the_report_counts_what_was_set_aside(foreign: Path, ask: Ask):
     assert (result["traces"], result["set_aside"]) == (8, 1)
 
 
+@pytest.mark.parametrize("command", ["metrics", "patterns"])
+def test_what_was_set_aside_is_told_where_runs_are_counted(
+    command: str, foreign: Path, ask: Ask, capsys: pytest.CaptureFixture[str]
+):
+    told = "1 record was set aside; the first: "
+    assert told in ask(command, "-p", foreign)["set_aside"]["desk"]
+
+    assert main([command, "-p", str(foreign)]) == 0
+    assert f"desk: {told}" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_no_patterns_come_with_the_reason(
+    foreign: Path, ask: Ask, capsys: pytest.CaptureFixture[str]
+):
+    runs = {str(n): {"won": int(n < 3), "bot": "desk"} for n in range(5)}
+    (foreign / "runs.json").write_text(json.dumps(runs))
+    reason = "3 of 5 runs succeeded, but nothing that at least 3 runs have is lacked by others"
+    found = ask("patterns", "-p", foreign)
+    assert (found["patterns"], reason in found["why_none"]["desk"]) == ({"desk": []}, True)
+
+    main(["patterns", "-p", str(foreign)])
+    assert reason in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("command", ["run", "metrics", "patterns"])
 def test_strict_stops_at_the_first_bad_record(
     command: str, foreign: Path, capsys: pytest.CaptureFixture[str]

@@ -135,7 +135,7 @@ def metrics(
 
     groups = [name.strip() for name in by.split(",") if name.strip()]
     found = measure(loaded(project), agents or [], groups, strict=strict)
-    tell({"metrics": found}, lambda: render_metrics(found), as_json)
+    tell(found, lambda: render_metrics(found), as_json)
 
 
 @app.command()
@@ -151,7 +151,7 @@ def patterns(
     from tracetune.terminal.lookups import mine
 
     found = mine(loaded(project), agents or [], limit, strict=strict)
-    tell({"patterns": found}, lambda: render_patterns(found), as_json)
+    tell(found, lambda: render_patterns(found), as_json)
 
 
 @app.command()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, cast
 
 import orjson
 
-from tracetune.traces.model import Trace
+from tracetune.traces.model import MAX_COST_USD, MAX_LATENCY_S, Trace
 from tracetune.traces.redaction import Redactor
 
 __all__ = [
@@ -25,16 +26,21 @@ __all__ = [
     "arguments_of",
     "as_list",
     "as_mapping",
+    "beyond",
     "content_hash",
     "count",
+    "dollars_in",
     "flag",
+    "is_gemini",
     "json_text",
     "looks_said",
     "moment",
     "number",
     "reason_of",
+    "seconds_in",
     "shown",
     "text",
+    "told_aside",
 ]
 
 # What foreign data of the wrong shape makes a reader raise; anything else is our own bug.
@@ -70,6 +76,24 @@ class BadRecord:
     reason: str
 
 
+def beyond(trace: Trace) -> str:
+    """Why a trace cannot be counted: its latency or cost is out of range; empty when it can."""
+    try:
+        seconds_in(trace.latency_s, "latency_s")
+        dollars_in(trace.cost_usd, "cost_usd")
+    except (TypeError, ValueError) as error:
+        return reason_of(error)
+    return ""
+
+
+def told_aside(bad: Sequence[BadRecord]) -> str:
+    """One line on the records that were set aside: how many, and where and why the first was."""
+    first = bad[0]
+    where = f"{first.source} {first.position}: " if first.position else ""
+    records = "1 record was" if len(bad) == 1 else f"{len(bad):,} records were"
+    return f"{records} set aside; the first: {where}{first.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a reader is told besides the record itself."""
@@ -80,6 +104,21 @@ class Context:
     """Reports one unusable part of the record, by its reason; the rest is still read."""
     memo: dict[Path, Any] = field(default_factory=dict)
     """Kept for the whole run: what was learned from neighbouring files."""
+    nameless: Counter[str] = field(default_factory=Counter)
+    """Kept for the whole file: how many records without an id had a content, by its hash."""
+
+    def id_of(self, record: Any) -> str:
+        """Return the id of a record that has none: 16 hexadecimal digits, whatever its key order.
+
+        They follow from its content, the name of its file, and, for the second of equal records
+        and those after it, from how many came before: so each is a run of its own, and reading
+        the file again, wherever it was moved to, gives the same ids.
+        """
+        content = content_hash(record)
+        self.nameless[content] += 1
+        name = self.path.name.removesuffix(".gz") if self.path else ""
+        earlier = self.nameless[content] - 1
+        return content_hash([content, name, earlier]) if name or earlier else content
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +195,10 @@ def json_text(value: Any) -> str | None:
         return json.dumps(value, default=str)
 
 
-def number(value: Any, name: str, *, least: float = -math.inf) -> float | None:
-    """Return a finite number, at least `least`, or None for null.
+def number(
+    value: Any, name: str, *, least: float = -math.inf, most: float = math.inf
+) -> float | None:
+    """Return a finite number from `least` to `most`, or None for null.
 
     Text that holds a number is one. NaN, an infinity and empty text are unknown, as null is:
     they are what writers without a null put in its place.
@@ -174,7 +215,27 @@ def number(value: Any, name: str, *, least: float = -math.inf) -> float | None:
         raise ValueError(_wrong(name, value, "a number below 1e308")) from None
     if found < least:
         raise ValueError(_wrong(name, value, f"a finite number of at least {least:g}"))
+    if found > most:
+        raise ValueError(_wrong(name, value, f"a number of at most {most:g}"))
     return found
+
+
+def seconds_in(value: Any, name: str) -> float | None:
+    """Return how long something took, or None for null.
+
+    Raises:
+        TypeError, ValueError: It is no number from 0 to `MAX_LATENCY_S`.
+    """
+    return number(value, name, least=0, most=MAX_LATENCY_S)
+
+
+def dollars_in(value: Any, name: str) -> float | None:
+    """Return what something cost, or None for null.
+
+    Raises:
+        TypeError, ValueError: It is no number from 0 to `MAX_COST_USD`.
+    """
+    return number(value, name, least=0, most=MAX_COST_USD)
 
 
 def count(value: Any, name: str) -> int | None:
@@ -251,6 +312,13 @@ def content_hash(record: Any) -> str:
 
     content = json.dumps(record, sort_keys=True, ensure_ascii=False, default=plain)
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def is_gemini(record: Mapping[str, Any]) -> bool:
+    """Whether it is a request to Gemini: its messages are `contents`, each made of parts."""
+    said = record.get("contents")
+    first = said[0] if isinstance(said, list) and said else None
+    return isinstance(first, Mapping) and "parts" in first and "messages" not in record
 
 
 def looks_said(value: Any) -> bool:

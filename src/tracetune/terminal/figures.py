@@ -34,26 +34,30 @@ CLEAR = 0.1
 """Largest q-value of a pattern whose effect is coloured."""
 
 
-def render_metrics(groups: Sequence[Json]) -> RenderableType:
+def render_metrics(found: Json) -> RenderableType:
     """Return the metrics of every group, each under its agent and the values it was grouped by."""
     parts: list[RenderableType] = []
-    for metrics in groups:
+    for metrics in found["metrics"]:
         values = [
             f"{name} {UNKNOWN if value is None else value}"
             for name, value in metrics["group"].items()
         ]
         parts += [heading(metrics["agent"], ", ".join(values)), metrics_block(metrics), Text("")]
-    return Group(*parts[:-1])
+    return Group(*parts[:-1], *_set_aside(found))
 
 
-def render_patterns(patterns: Mapping[str, Sequence[Json]]) -> RenderableType:
+def render_patterns(found: Json) -> RenderableType:
     """Return every agent's patterns as tables."""
-    none = "none: patterns need at least one success and one failure"
     parts: list[RenderableType] = []
-    for agent, found in patterns.items():
-        table = pattern_table(found) if found else Text(none)
-        parts += [heading(agent), indented(table), Text("")]
-    return Group(*parts[:-1])
+    for agent, patterns in found["patterns"].items():
+        none = Text(f"none: {one_line(found['why_none'].get(agent, ''))}")
+        parts += [heading(agent), indented(pattern_table(patterns) if patterns else none), Text("")]
+    return Group(*parts[:-1], *_set_aside(found))
+
+
+def _set_aside(found: Json) -> list[RenderableType]:
+    lines = [Text(f"{agent}: {one_line(told)}") for agent, told in found["set_aside"].items()]
+    return [Text(""), *lines] if lines else []
 
 
 def metrics_block(metrics: Json, *, tools: int = MOST_TOOLS) -> RenderableType:

@@ -52,31 +52,44 @@ class Journal:
 
 def measure(
     project: Project, agents: Sequence[str], by: Sequence[str], *, strict: bool = False
-) -> list[Json]:
-    """Return the metrics of every agent, one by one or by group, each with its `agent`.
+) -> Json:
+    """Return `{metrics, set_aside}`: of every agent, one by one or by group, each with its `agent`;
+    and by agent one line on the records that could not be read, where there are any.
 
     Raises:
         InputError: An agent does not exist, there are no traces, or `by` names nothing they have.
     """
-    return [
+    several = evidence(project, agents, strict=strict)
+    metrics = [
         {"agent": found.agent} | asdict(metrics)
-        for found in evidence(project, agents, strict=strict)
+        for found in several
         for metrics in found.metrics(project.reward, by=by or ["agent"])
     ]
+    return {"metrics": metrics, "set_aside": _set_aside(several)}
 
 
-def mine(
-    project: Project, agents: Sequence[str], limit: int, *, strict: bool = False
-) -> dict[str, list[Json]]:
-    """Return each agent's patterns, strongest evidence first.
+def mine(project: Project, agents: Sequence[str], limit: int, *, strict: bool = False) -> Json:
+    """Return `{patterns, why_none, set_aside}`: each agent's patterns, strongest evidence first; by
+    agent one sentence where it has none; and one line on the records that could not be read.
 
     Raises:
         InputError: An agent does not exist, or there are no traces.
     """
+    several = evidence(project, agents, strict=strict)
+    mined = {found.agent: found.patterns() for found in several}
     return {
-        found.agent: [asdict(pattern) for pattern in found.patterns()[:limit]]
-        for found in evidence(project, agents, strict=strict)
+        "patterns": {
+            agent: [asdict(pattern) for pattern in found[:limit]] for agent, found in mined.items()
+        },
+        "why_none": {agent: found.why_empty for agent, found in mined.items() if not found},
+        "set_aside": _set_aside(several),
     }
+
+
+def _set_aside(several: Sequence[Evidence]) -> dict[str, str]:
+    from tracetune.traces.readers.base import told_aside
+
+    return {found.agent: told_aside(found.set_aside) for found in several if found.set_aside}
 
 
 def evidence(project: Project, agents: Sequence[str], *, strict: bool = False) -> list[Evidence]:
