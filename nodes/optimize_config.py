@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -13,13 +14,15 @@ from tracetune.graph.state import ConfigDraft, ConfigTask
 from tracetune.nodes.calling.calls import Branch, ask
 from tracetune.nodes.evidence.shortening import tokens_of
 from tracetune.nodes.evidence.showing import fit, show_metrics, show_patterns
-from tracetune.nodes.guarding.guards import check_text
+from tracetune.nodes.guarding.guards import check_prompt
 from tracetune.nodes.guarding.repairing import said
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.prompts.loader import fence, render
 from tracetune.stores.project import Parameter
 
 FACTOR = 4
+TEXT_LONGER = 200
+"""Characters that a text may grow by, or by half."""
 RESERVED, EVIDENCE_TOKENS = 700, 500
 """Tokens kept for our own words and the schema of the answer, and for the evidence."""
 _WEIGHTS = ("success_weight", "latency_weight", "attempts_weight")
@@ -50,9 +53,10 @@ async def optimize_config(task: ConfigTask, place: Workplace) -> dict[str, Any]:
     model = await place.model(settings["model"])
     progress("optimize_config", f"{task['agent']}: config, by the model")
     branch = Branch("optimize_config", task["agent"])
+    guard = functools.partial(_broken_rule, task)
 
     def check(answer: ConfigChanges) -> str:
-        usable = not answer.changes or check_changes(answer, config, allowed)[0]
+        usable = not answer.changes or check_changes(answer, config, allowed, guard)[0]
         return "" if usable else "none of the proposed values may be used"
 
     answer, call = await ask(
@@ -63,7 +67,7 @@ async def optimize_config(task: ConfigTask, place: Workplace) -> dict[str, Any]:
         timeout_s=settings["call_timeout_s"],
         check=check,
     )
-    proposals, dropped = check_changes(answer, config, allowed)
+    proposals, dropped = check_changes(answer, config, allowed, guard)
     dropped += [f"config {name}: not shown to the model for lack of room" for name in left_out]
     draft = ConfigDraft(
         agent=task["agent"],
@@ -120,9 +124,17 @@ def tunable(config: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str,
 
 
 def check_changes(
-    answer: ConfigChanges, config: Mapping[str, Any], allowed: Mapping[str, Parameter]
+    answer: ConfigChanges,
+    config: Mapping[str, Any],
+    allowed: Mapping[str, Parameter],
+    guard: Callable[[str, str], str],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Split the model's changes into config proposals and the reasons why others are dropped."""
+    """Split the model's changes into config proposals and the reasons why others are dropped.
+
+    Args:
+        guard: Says of a text, which its owner did not give as a choice, what rule it breaks in the
+            place of another; empty where none.
+    """
     proposals: list[dict[str, Any]] = []
     dropped: list[str] = []
     for change in {change.parameter: change for change in answer.changes}.values():
@@ -132,8 +144,8 @@ def check_changes(
         before = config[change.parameter]
         after = _as_type(change.value, before)
         reason = allowed[change.parameter].violation(after, before)
-        if isinstance(after, str) and (broken := check_text(after)):
-            reason = broken[0].text
+        if not reason and isinstance(after, str) and not allowed[change.parameter].choices:
+            reason = guard(before if isinstance(before, str) else "", after)
         if reason:
             dropped.append(f"config {change.parameter}: {reason}")
         elif after != before:
@@ -149,6 +161,24 @@ def check_changes(
                 }
             )
     return proposals, dropped
+
+
+def _broken_rule(task: ConfigTask, before: str, after: str) -> str:
+    subject, measures = task["subject"], task["measures"]
+    if len(after) > max(len(before) * 3 // 2, len(before) + TEXT_LONGER):
+        return f"{len(after)} characters, where {len(before)} were"
+    found = check_prompt(
+        before,
+        after,
+        template_format="auto",
+        # One word is a name of the config's own.
+        tools=subject["tools"] if len(after.split()) > 1 else None,
+        other_tools=subject.get("other_tools", ()),
+        quotes=[*measures["runs"], *measures["feedback"]],
+    )
+    if not found and before.isprintable() and not after.isprintable():
+        return "a character that does not print"
+    return f"{found[0].text} ({found[0].rule})" if found else ""
 
 
 def _as_type(value: Any, before: Any) -> Any:

@@ -99,6 +99,11 @@ class PromptSpec(Part):
         default=0,
         description="How many runs that succeeded it may show as examples, where there is room.",
     )
+    trusted_feedback: StrictBool = Field(
+        default=False,
+        description="Whether links, addresses and names of tools that stand word for word in "
+        "feedback may come in: only where no stranger can give any.",
+    )
 
 
 class MirrorPart(Part):

@@ -1,4 +1,4 @@
-"""What a text holds that its prompt's owner did not write: links, credentials, commands, copies.
+"""What a text holds that its prompt's owner did not write: credentials, names of tools, copies.
 
 Each function returns what it finds, so that what stood in the prompt before can be taken off.
 """
@@ -10,90 +10,13 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 
+from tracetune.nodes.guarding.links import FILES
 from tracetune.traces.secrets import find_secrets, may_hold_secrets
 
-__all__ = ["copies", "hidden", "links", "names", "orders", "secrets", "words_of"]
+__all__ = ["copies", "names", "secrets", "spoken", "words_of"]
 
 COPIED_WORDS = 12
 COPIED_CHARACTERS = 80
-
-_URL = re.compile(
-    r"(?:\b[a-z][a-z0-9+.-]{1,20}:)?//[\w\[][^\s<>\"'`)\]]+|\b(?:mailto|tel|javascript|vbscript|data):"
-    r"[^\s<>\"'`)\]]+|\bwww\.[^\s<>\"'`)\]]+",
-    re.IGNORECASE,
-)
-_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)+")
-_TARGET = re.compile(r"\]\(\s*<?([^)\s>]+)|^[ \t]*\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
-_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
-_HOST = re.compile(
-    rf"(?<![\w@/.-])((?:{_LABEL}\.)+([^\W\d_]{{2,24}}))(?::\d{{1,5}})?([/?#][^\s<>\"'`)\]]*)?(?![\w-])"
-)
-_ADDRESS = re.compile(
-    r"(?<![\w.])(?:(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.]*\w)"
-    r"|localhost(?=[:/]))(?::\d{1,5})?(?:/[^\s<>\"'`)\]]*)?",
-    re.IGNORECASE,
-)
-_PHONE = re.compile(r"(?<![\w+])\+\d[\d ().-]{6,18}\d")
-_HTML = re.compile(r"<\s*[a-z]+\b[^<>]*\b(?:href|src|action|on[a-z]+)\s*=[^<>]*>?", re.IGNORECASE)
-_DOTS = str.maketrans(dict.fromkeys((0x3002, 0xFF0E, 0xFF61, 0x2024), "."))
-_UNWRAPPED = re.compile(r"\s?[\[({<]\s?(\.|dot)\s?[\])}>]\s?", re.IGNORECASE)
-_SENT_TO = re.compile(
-    r"\b(?:visit|browse|surf|(?:go|going|head|navigate|redirect(?:ed)?|sent?|links?)\s+(?:\w+\s+)?to|"
-    r"(?:web\s?)?(?:site|page|portal|domain))\s+[\"'`(<*]*$",
-    re.IGNORECASE,
-)
-"""What stands before a name that is to be gone to."""
-
-# Names of files and of parts of programs look like hosts: these endings are no links by themselves.
-_FILE_ENDINGS = (
-    "bak bat bin c cfg cc conf cpp cs css csv db doc docx env exe gif go gz h html ini ipynb "
-    "java jpg jpeg js json jsonl jsx kt lock log lua md mjs pdf php pkl png pl ps py r rb rs "
-    "rst sh sql sqlite svg tar tex toml ts tsv tsx txt vue xls xlsx xml yaml yml zip"
-)
-_FILES = frozenset(_FILE_ENDINGS.split())
-_DOMAIN_ENDINGS = (
-    "com net org edu gov biz mobi app dev ai io xyz top site online shop club cloud tech "
-    "website fun icu buzz blog asia tk ml ga cf gq eu uk de fr nl es ch se dk fi cz ru ua cn "
-    "jp kr br mx za tr ir hk tw sg au ca рф click lol party world life live link space example"
-)
-_DOMAINS = frozenset(_DOMAIN_ENDINGS.split())
-_BOTH = frozenset(("md", "pl", "ps", "py", "rs", "sh", "zip"))
-"""Endings of files that are also those of hosts."""
-_SPOKEN = re.compile(
-    r"\s{1,3}(?:dot\s{1,3}|\.\s?)(?=(?:com|net|org|io|info|biz|xyz|app|dev)\b)", re.IGNORECASE
-)
-
-
-_LEAD_AWAY = (_URL, _MAIL, _ADDRESS, _PHONE, _HTML)
-
-
-def links(text: str) -> set[str]:
-    """Links, bare domains, mail addresses and targets of Markdown links, folded to lower case.
-
-    Written around as `evil[.]com`, with other dots, in full-width letters or as entities, they
-    are found too. Of names with a dot and no path, only those under a common domain are links, and
-    those that somebody is to go to. So are telephone numbers and the tags of HTML that lead away.
-    """
-    plain = unicodedata.normalize("NFKC", html.unescape(text).translate(_DOTS))
-    plain = _UNWRAPPED.sub(".", _without_hidden(plain))
-    plain = _SPOKEN.sub(".", re.sub(r"\bhxxp", "http", plain, flags=re.IGNORECASE))
-    found = {m.group() for pattern in _LEAD_AWAY for m in pattern.finditer(plain)}
-    found |= {one or other for one, other in _TARGET.findall(plain)}
-    found |= {match.group() for match in _HOST.finditer(plain) if _is_host(match)}
-    return {link.rstrip(".,;:!?").casefold() for link in found}
-
-
-def _is_host(match: re.Match[str]) -> bool:
-    ending, path = match.group(2).casefold(), match.group(3)
-    if ending in _DOMAINS:
-        return True
-    if ending in _FILES:
-        # "setup.py/setup.cfg" are two files.
-        path = path if ending in _BOTH and (path or "").rpartition(".")[2] not in _FILES else None
-    before = match.string[max(0, match.start() - 40) : match.start()]
-    sent_to = ending not in _FILES - _BOTH and _SENT_TO.search(before) is not None
-    has_port = ending not in _FILES and ":" in match.group()
-    return bool(path) or sent_to or has_port
 
 
 def secrets(text: str) -> set[bytes]:
@@ -102,89 +25,6 @@ def secrets(text: str) -> set[bytes]:
     if not may_hold_secrets(raw):
         return set()
     return {raw[span.start : span.end] for span in find_secrets(raw)}
-
-
-# Blank though no format characters: Hangul fillers, the empty Braille pattern, Mongolian selectors.
-_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u180b\u180c\u180d\u180e")
-_UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
-_SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE")
-_LETTERS = re.compile(r"[^\W\d_]{3,}")
-
-
-# Marks over or after other characters that carry text of their own, strike it out, or pile up;
-# U+FE0F is behind many an emoji, and a return at a line's end.
-_MARKS = re.compile(
-    "[\u034f\ufe00-\ufe0d\U000e0100-\U000e01ef]|[\u0334-\u0338]|(?<=[^\\W\\d])[\ufe0e\ufe0f]"
-    "|[\ufe0e\ufe0f]{2}|[\u0300-\u036f]{3}|\r(?![\r\n])"
-)
-
-
-def _is_hidden(char: str) -> bool:
-    if char < "\x7f":
-        return char < " " and char not in "\n\r\t"
-    return char in _BLANK or unicodedata.category(char) in _UNSEEN
-
-
-def _without_hidden(text: str) -> str:
-    return text.translate({ord(char): None for char in set(text) if _is_hidden(char)})
-
-
-def hidden(text: str) -> set[str]:
-    """Characters that do not show or turn the direction, by name, and words in mixed alphabets."""
-    found = {f"U+{ord(char):04X}" for char in set(text) if _is_hidden(char)}
-    found |= {f"U+{ord(match.group()[0]):04X}" for match in _MARKS.finditer(text)}
-    if not text.isascii():
-        found |= {repr(word) for word in _LETTERS.findall(text) if len(_scripts(word)) > 1}
-    return found
-
-
-def _scripts(word: str) -> set[str]:
-    if word.isascii():
-        return set()
-    return {unicodedata.name(char, "?").split()[0] for char in word} & set(_SCRIPTS)
-
-
-_RULES = r"(?:instructions?|rules?|prompts?|guidelines?|guards?|directions?|orders)"
-_KEEP = r"\b(?:never|do not|don't|must not|may not|you must never)"
-_EDIT = r"chang|remov|delet|edit|alter|rewrit|modif|updat|optimi[sz]|improv"
-_PASSAGE = r"(?:line|sentence|rule|instruction|guideline|prompt)s?\b"
-_ORDERS = re.compile(
-    r"\b(?:ignore|disregard|forget|override|bypass)\b[^.!?\n]{0,40}"
-    r"\b(?:previous|prior|above|earlier|preceding|foregoing|former|system|these|those|your|all)\b"
-    rf"[^.!?\n]{{0,30}}\b{_RULES}\b"
-    r"|\b(?:ignore|disregard|forget) (?:everything|all|anything|whatever)\b[^.!?\n]{0,20}"
-    r"\b(?:above|before|earlier|previous(?:ly)?|prior|told|said|instructed)\b"
-    rf"|{_KEEP} (?:ever )?(?:{_EDIT})\w* (?:this|these) {_PASSAGE}"
-    rf"|\b(?:this|these) {_PASSAGE} (?:must|may|shall|should|can)(?:not|n't| not| never) be "
-    rf"(?:{_EDIT}|kept out)"
-    rf"|\b(?:{_EDIT}|maintain|tun)\w* (?:this|these|the) (?:system )?prompts?\b"
-    r"|\b(?:dear|hey|hello|attention|note to|to) (?:the )?optimi[sz]er\b|\bmeta[- ]agent\b"
-    r"|^[^\w\n]*optimi[sz]er *[:,]|^[ \t#>*]*\[?system\]? *:|^[ \t#>*]*\[system\]"
-    r"|\bas (?:the|an?) (?:prompt )?optimi[sz]er\b|\bprompt optimi[sz]er\b|\btracetune\b"
-    r"|\b(?:you are|you're|when|while|whoever is|if you) (?:now )?(?:asked to )?"
-    r"(?:updat|optimi[sz]|improv|rewrit|tun|edit)(?:e|es|ing)\b[^.!?\n]{0,20}\bprompts?\b"
-    r"|\b(?:new|updated|real|actual) system prompt\b|\bsystem prompt:"
-    r"|<\|[^|>\n]{1,30}\|>|\[/?INST\]|<</?SYS>>",
-    re.IGNORECASE | re.MULTILINE,
-)
-_TAG_NAMES = (
-    "agents answer changes current_prompt data evidence feedback guidelines hypotheses "
-    "parameters prompt recommendations refused run system text to_optimize trajectories "
-    "update_instructions"
-)
-_TAGS = _TAG_NAMES.split()
-_TAG = re.compile(rf"<\s*/?\s*(?:(?:{'|'.join(_TAGS)})|text-[0-9a-f]{{16}})\b[^<>\n]*>?", re.I)
-
-
-def orders(text: str) -> set[str]:
-    """What speaks to whoever rewrites the prompt, or takes its place; tags of our own prompts."""
-    plain = unicodedata.normalize("NFKC", html.unescape(text))
-    plain = _without_hidden(plain)
-    return {
-        " ".join(match.group().split()).casefold()
-        for pattern in (_ORDERS, _TAG)
-        for match in pattern.finditer(plain)
-    }
 
 
 _TICKED = re.compile(r"`([A-Za-z_][\w.-]*)(?:\(\))?`")
@@ -208,8 +48,77 @@ def names(text: str, known: Collection[str] = ()) -> set[str]:
     found = set(_TICKED.findall(text))
     found |= {name for groups in _CALLED.findall(text) for name in groups if name}
     used = {one or other for one, other in _USED.findall(text)}
-    found |= {name for name in used if name.rpartition(".")[2] not in _FILES}
+    found |= {name for name in used if name.rpartition(".")[2] not in FILES}
     return found | {name for name in _SNAKE.findall(text) if name not in known}
+
+
+_TOOL_WORD = re.compile(r"\b(?:tool|function|endpoint|API)s?\b", re.IGNORECASE)
+_PHRASE = re.compile(r"(?:[A-Za-z][\w-]* ){1,4}$")
+_PHRASE_LONG = 80
+_TOLD = r"(?:call|calling|calls|invoke|invoking|use|using|run|running|execute|executing|trigger)"
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_FILLER_WORDS = (
+    "a an the this that these those any every each all no one right wrong same other correct "
+    "appropriate available relevant necessary suitable proper required first next last second "
+    "own your its their of with to in by on for and or not only single new available external "
+    "use using call calling invoke invoking run running execute which what another specific "
+    "listed given provided known unknown best most"
+)
+_FILLERS = frozenset(_FILLER_WORDS.split())
+_STEM = 5
+"""Letters that tell words apart: a "calculator tool" is `calculate`."""
+
+
+def spoken(
+    text: str, told: Iterable[str], foreign: Collection[str], own: Collection[str]
+) -> set[str]:
+    """Tools that a text names in plain words: "the delete account tool" is `delete_account`.
+
+    Args:
+        told: Texts of traces: the names that stand there, `like_this` or as "the … tool", are
+            strangers', unless they are a way to speak of one of `own`.
+        foreign: Tools of other agents.
+        own: Names of the agent's tools, and what its prompt holds.
+    """
+    plain = " ".join(unicodedata.normalize("NFKC", text).split())
+    theirs = {*foreign, *words_of(told)} - {*own}
+    found = {name for name in theirs if _is_named(name, plain, of_tool=name in foreign)}
+    if phrases := _phrases(plain):
+        found |= phrases & _phrases(" ".join(" ".join(one.split()) for one in told))
+    stems = [_stems(name) for name in own]
+    return {name for name in found if not any(_stems(name) <= known for known in stems)}
+
+
+def _is_named(name: str, plain: str, *, of_tool: bool) -> bool:
+    parts = [re.escape(part) for part in _PART.findall(name)]
+    if not parts or not (of_tool or len(parts) > 1):
+        return False
+    words = r"[ -]".join(parts)
+    forms = rf"\b{words}[\"'*]* (?:tool|function|endpoint|API)\b"
+    if len(parts) > 1 and of_tool:
+        forms += rf"|\b{_TOLD} (?:the |an? )?[\"'*]*{words}\b"
+    return re.search(forms, plain, re.IGNORECASE) is not None
+
+
+def _phrases(plain: str) -> set[str]:
+    """What stands before "tool" and its like, without the words that every tool may have there."""
+    found = set()
+    for word in _TOOL_WORD.finditer(plain):
+        before = plain[max(0, word.start() - _PHRASE_LONG) : word.start()]
+        if (phrase := _PHRASE.search(before)) is not None:
+            found.add(_telling(phrase.group()))
+    return found - {""}
+
+
+def _telling(phrase: str) -> str:
+    words = phrase.casefold().split()
+    while words and words[0] in _FILLERS:
+        del words[0]
+    return "" if any(word in _FILLERS for word in words) else " ".join(words)
+
+
+def _stems(name: str) -> set[str]:
+    return {part.casefold()[:_STEM] for part in _PART.findall(name)}
 
 
 def words_of(texts: Iterable[str]) -> set[str]:
@@ -227,9 +136,14 @@ def copies(text: str, before: str, quotes: Iterable[str]) -> bool:
     old = f" {' '.join(_plain(before))} "
     for quote in quotes:
         told = f" {' '.join(_plain(html.unescape(quote)))} "
-        if any(piece not in old for piece in _shared(words, told)):
+        if any(_whole_words(piece) not in old for piece in _shared(words, told)):
             return True
     return False
+
+
+def _whole_words(piece: str) -> str:
+    # Of what stood there before, a piece may go on with the first letter of another word.
+    return piece[piece.find(" ") + 1 : piece.rfind(" ")] if piece.count(" ") > 1 else piece
 
 
 def _shared(words: list[str], told: str) -> Iterator[str]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tracetune.nodes.guarding import foreign
+from tracetune.nodes.guarding.disguises import encoded, hidden
+from tracetune.nodes.guarding.links import links
+from tracetune.nodes.guarding.orders import orders
 from tracetune.nodes.guarding.template_fields import TemplateFormat, template_violations
 from tracetune.nodes.guarding.untouched import too_much_changed
 from tracetune.nodes.guidelines import (
@@ -27,6 +30,7 @@ Rule = Literal[
     "characters",
     "copy",
     "empty",
+    "encoded",
     "length",
     "link",
     "optimizer",
@@ -37,6 +41,8 @@ Rule = Literal[
     "unrelated",
     "variables",
 ]
+
+_SCHEME = re.compile(r"^(?:(?:https?:)?//|mailto:|tel:)")
 
 UNREAD = 10_000
 """Characters beyond twice the old text after which one that is too long is not read further."""
@@ -57,8 +63,10 @@ def check_prompt(
     *,
     template_format: TemplateFormat,
     tools: Collection[str] | None = None,
+    other_tools: Collection[str] = (),
     quotes: Sequence[str] = (),
     named: Sequence[str] = (),
+    trusted: Sequence[str] = (),
     first_size: int | None = None,
 ) -> list[Violation]:
     """Return every rule that `after` breaks as a successor of `before`; empty when it may be used.
@@ -67,9 +75,12 @@ def check_prompt(
         template_format: How the agent fills the prompt in. `none`: it is never formatted, so a new
             `{x}` would reach the model. `auto`: unknown, so every `{name}` must stay.
         tools: Names that may newly stand as tools; None checks no names.
+        other_tools: Tools of other agents, which are not to be named in plain words either.
         quotes: Texts of traces that whoever proposed it was shown: no long copy of one may come in.
         named: What the evidence speaks of, such as feedback and patterns: sentences of `before`
             about that may change; of the others, few.
+        trusted: What the prompt's owner said of runs: links and names of tools that stand there
+            word for word may come in, and so may passages of it.
         first_size: Characters of the prompt as a person last wrote it, which its budget follows;
             None: of `before`.
     """
@@ -85,12 +96,12 @@ def check_prompt(
     found += [Violation(*told) for told in template_violations(before, after, template_format)]
     if (told := too_much_changed(outside(before), outside(after), named)) is not None:
         found.append(Violation("unrelated", told))
-    found += _brought_in(before, after)
+    found += _brought_in(before, after, trusted)
     # Examples are copied from runs by design, and chosen by code.
-    bare = without_examples(after)
+    bare, owned = without_examples(after), (before, *trusted)
     if tools is not None:
-        found += _check_names(before, bare, tools, quotes)
-    if quotes and foreign.copies(bare, before, quotes):
+        found += _check_names("\n".join(owned), bare, tools, other_tools, quotes)
+    if quotes and foreign.copies(bare, "\n".join(owned), quotes):
         found.append(Violation("copy", "a long passage that is copied from a run or from feedback"))
     return found
 
@@ -103,46 +114,68 @@ def _check_size(before: str, after: str, first_size: int | None) -> list[Violati
 
 
 def _check_names(
-    before: str, after: str, tools: Collection[str], quotes: Sequence[str]
+    before: str,
+    after: str,
+    tools: Collection[str],
+    other_tools: Collection[str],
+    quotes: Sequence[str],
 ) -> Iterable[Violation]:
     known = {*tools, *re.findall(r"[\w.-]+", before), *foreign.names(before)}
-    named = foreign.names(Redactor().text(after), known=foreign.words_of(quotes))
-    for name in sorted(named - known):
+    clean = Redactor().text(after)
+    named = foreign.names(clean, known=foreign.words_of(quotes)) - known
+    spoken = foreign.spoken(clean, quotes, other_tools, {*tools, *foreign.names(before)})
+    spoken -= foreign.spoken(before, quotes, other_tools, tools)
+    for name in sorted(named | spoken):
         if not holds_tags(name):
             yield Violation("tool", f"`{name[:60]}`, which is no tool of this agent")
 
 
-def check_text(text: str) -> list[Violation]:
-    """Return every rule that a short text breaks wherever it comes to stand."""
-    found = _brought_in("", text)
+def check_text(text: str, trusted: Sequence[str] = ()) -> list[Violation]:
+    """Return every rule that a short text breaks wherever it comes to stand.
+
+    Args:
+        trusted: As `check_prompt` has it.
+    """
+    found = _brought_in("", text, trusted)
     if not text.isprintable() and not any(v.rule == "characters" for v in found):
         found.append(Violation("characters", "a character that does not print"))
     return found
 
 
-def _brought_in(before: str, after: str) -> list[Violation]:
+def _brought_in(before: str, after: str, trusted: Sequence[str]) -> list[Violation]:
     # What is found here is told to the model and to the report: a key in it must not be.
     old, new = Redactor().text(before), Redactor().text(after)
-    found = [
-        Violation("link", f"a link, {link[:60]!r}")
-        for link in sorted(foreign.links(new) - foreign.links(old))
-    ]
+    brought = links(new) - links(old)
+    codes = encoded(new) - encoded(old)
+    if (brought or codes) and trusted:
+        told = "\n".join(trusted)
+        said = links(told)
+        brought -= said | {_SCHEME.sub("", link) for link in said}
+        codes -= encoded(told)
+    found = [Violation("link", f"a link, {link[:60]!r}") for link in sorted(brought)]
     if foreign.secrets(after) - foreign.secrets(before):
         found.append(Violation("secret", "something that looks like a credential"))
-    if characters := sorted(foreign.hidden(after) - foreign.hidden(before)):
+    if characters := sorted(hidden(after) - hidden(before)):
         shown = ", ".join(characters[:5])
         found.append(Violation("characters", f"characters that do not show or mislead ({shown})"))
-    if foreign.orders(after) - foreign.orders(before):
+    if codes:
+        found.append(Violation("encoded", "an encoded passage, which nobody reads as it stands"))
+    if orders(after) - orders(before):
         found.append(Violation("optimizer", "words that address whoever rewrites the prompt"))
     return found
 
 
-def check_sentence(text: str, most: int) -> list[Violation]:
-    """Return every rule that one guideline breaks on its own, whatever prompt it goes into."""
+def check_sentence(text: str, most: int, trusted: Sequence[str] = ()) -> list[Violation]:
+    """Return every rule that one guideline breaks on its own, whatever prompt it goes into.
+
+    Args:
+        most: Characters that it may have.
+        trusted: As `check_prompt` has it.
+    """
     if len(text) > most:
         told = f"{len(text)} characters, but at most {most} are allowed"
         return [Violation("length", told)]
-    found = check_text(text)
+    found = check_text(text, trusted)
     if not text.strip():
         found.append(Violation("empty", "an empty guideline"))
     if "{" in text or "}" in text:
