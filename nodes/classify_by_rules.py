@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tracetune.graph.state import Choice, Classified, Evidenced, Measures, Subject
 from tracetune.nodes.blaming.following import with_followers
-from tracetune.nodes.subjects import conditions, learning
+from tracetune.nodes.subjects import conditions, learning, open_to_rules
 from tracetune.nodes.workplace import progress
 
 __all__ = ["choose_by_rules", "classify_by_rules"]
@@ -23,9 +23,11 @@ async def classify_by_rules(state: Evidenced) -> Classified:
 
 def choose_by_rules(subject: Subject, measures: Measures) -> Choice | None:
     """The most blamed prompt that may be updated without another one; None where none is."""
+    may_change = open_to_rules(subject)
     for blame in measures["blames"]:
         # The rules change one prompt: one that waits for another is never alone.
-        if blame["score"] > 0 and with_followers([blame["name"]], conditions(subject)):
+        alone = with_followers([blame["name"]], conditions(subject))
+        if blame["score"] > 0 and blame["name"] in may_change and alone:
             why = "; ".join(blame["evidence"][:3])
             return Choice(agent=subject["agent"], prompt=blame["name"], why=why)
     return None

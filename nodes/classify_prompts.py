@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import html
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tracetune.graph.context import PROMPT_TOKENS
 from tracetune.graph.state import Choice, Evidenced, Measures, Subject
-from tracetune.nodes.blaming.following import leaders_of, with_followers
+from tracetune.nodes.blaming.following import with_followers
+from tracetune.nodes.blaming.when_to_update import leaders_of
 from tracetune.nodes.calling.calls import Branch, ask
 from tracetune.nodes.evidence.shortening import shorten, tokens_of
 from tracetune.nodes.evidence.showing import cut_evenly, fit_evidence
@@ -32,13 +35,19 @@ PROMPT_TOKENS_LEAST = 50
 PROMPT_SHOWN, SAID_SHOWN = 1_200, 300
 """Most characters of a prompt, and of what its owner says of it."""
 BLAMES_SHOWN = 8
+UNKNOWN_TOLD = 3
+"""Choices that name no prompt: so many are told one by one, of the others only how many."""
 CUTS = 4
+_QUOTES = " \t\r\n`'\"*“”«»\u2018\u2019"
 
 
 class PromptToUpdate(BaseModel):
     """One prompt that should be updated."""
 
-    agent: str = Field(description="The agent's name.")
+    # Always asked for: with a default alone, models would leave the agent out.
+    model_config = ConfigDict(json_schema_extra={"required": ["agent", "prompt", "why"]})
+
+    agent: str = Field(default_factory=str, description="The agent's name.")
     prompt: str = Field(description="The prompt's name, exactly as shown.")
     why: str = Field(description="One sentence that names the evidence.")
 
@@ -96,18 +105,51 @@ def known_choices(
     waits for another comes behind it, and its reason says so.
     """
     chosen: dict[tuple[str, str], Choice] = {}
-    notes: list[str] = []
+    unknown: dict[tuple[str, str], None] = {}
+    known = {agent: updatable(subject) for agent, subject in subjects.items()}
     for update in answer.updates:
-        agent, prompt = update.agent, update.prompt
-        if agent not in subjects or prompt not in updatable(subjects[agent]):
-            notes.append(
-                f"The model chose a prompt that does not exist or must not change: "
-                f"{shorten(agent, 40)!r} {shorten(prompt, 40)!r}."
-            )
+        if (meant := _meant(update, known)) is None:
+            unknown[update.agent, update.prompt] = None
             continue
         why = shorten(" ".join(update.why.split()), 300)
-        chosen.setdefault((agent, prompt), Choice(agent=agent, prompt=prompt, why=why))
+        chosen.setdefault(meant, Choice(agent=meant[0], prompt=meant[1], why=why))
+    notes = _tell_unknown(list(unknown))
     return _in_order(chosen, subjects, notes), notes
+
+
+def _meant(update: PromptToUpdate, known: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+    """The agent and the prompt that a choice names, where it can only mean that one."""
+    agent = _named(update.agent, known)
+    agents = [] if agent is None else [agent]
+    if agent is None and (len(known) == 1 or not _bare(update.agent)):
+        agents = list(known)  # it names none, and may mean any
+    found = [(one, _named(update.prompt, known[one])) for one in agents]
+    meant = [(one, prompt) for one, prompt in found if prompt is not None]
+    return meant[0] if len(meant) == 1 else None
+
+
+def _named(said: str, names: Collection[str]) -> str | None:
+    """The name that is said exactly or else, as the only one, but for its case and quotes."""
+    if said in names:
+        return said
+    alike = [name for name in names if _bare(name) == _bare(said)]
+    return alike[0] if len(alike) == 1 else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _bare(name: str) -> str:
+    return html.unescape(name).strip(_QUOTES).casefold()
+
+
+def _tell_unknown(unknown: Sequence[tuple[str, str]]) -> list[str]:
+    notes = [
+        f"The model chose a prompt that does not exist or must not change: "
+        f"{shorten(agent, 40)!r} {shorten(prompt, 40)!r}."
+        for agent, prompt in unknown[:UNKNOWN_TOLD]
+    ]
+    if more := len(unknown) - len(notes):
+        notes.append(f"The model chose {more:,} more prompts of that kind.")
+    return notes
 
 
 def _in_order(

@@ -58,10 +58,15 @@ def agent_result(agent: str, state: CycleState) -> AgentResult:
 
 
 def _coverage(agent: str, state: CycleState) -> str:
-    """What the model was shown for updates, or else to choose what to update."""
+    """What the model was shown for updates, or else to choose what to update.
+
+    Prompts of different lengths leave different room: then it is said for each.
+    """
     drafts = [d for d in state.get("prompt_drafts", ()) if d["agent"] == agent]
-    told = [d.get("coverage", "") for d in drafts] + [state.get("shown", {}).get(agent, "")]
-    return next(filter(None, told), "")
+    told = {d["prompt"]: d.get("coverage", "") for d in drafts if d.get("coverage")}
+    if len(set(told.values())) > 1:
+        return "; ".join(f"{prompt}: {told[prompt]}" for prompt in sorted(told))
+    return next(iter(told.values()), state.get("shown", {}).get(agent, ""))
 
 
 def _decision(agent: str, state: CycleState) -> Json:

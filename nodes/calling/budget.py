@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,7 +48,7 @@ class Cost:
 
 
 class Budget:
-    """What a cycle has left.
+    """What a cycle has left: its limits less what is spent, and less what is set aside.
 
     Used by one event loop at a time: between its own awaits nothing else of the cycle runs, so
     what is checked and set aside is set aside as a whole.
@@ -66,8 +67,13 @@ class Budget:
         self._clock = clock
         self._ends = clock() + limits.deadline_s
         self._calls = len(spent)
-        self._tokens = sum((c["tokens_in"] or 0) + (c["tokens_out"] or 0) for c in spent)
-        self._usd = sum(c["usd"] or 0.0 for c in spent)
+        self._spent = Cost(
+            sum((c["tokens_in"] or 0) + (c["tokens_out"] or 0) for c in spent),
+            sum(c["usd"] or 0.0 for c in spent),
+        )
+        self._set_aside: list[Cost] = []
+        """For calls that are on their way."""
+        self._waiting: list[asyncio.Future[None]] = []
 
     def left_s(self) -> float:
         """Seconds until the deadline, at least 0."""
@@ -77,46 +83,83 @@ class Budget:
         """The model's price, or None where it is not known."""
         return price_of(model, self._prices)
 
-    def reserve(self, model: str, characters: int) -> Cost:
+    async def reserve(self, model: str, characters: int) -> Cost:
         """Set aside one call with a prompt of that many characters, before it is made.
 
+        Where only what is set aside for other calls stands in the way, it waits for them: most take
+        less. Whoever reserves must settle, whatever becomes of the call.
+
         Raises:
-            SpentError: It may go past a limit, or its price is not known where USD are limited.
+            SpentError: It may go past a limit, its price is not known where USD are limited, or the
+                deadline is over.
         """
-        limits, tokens_in = self.limits, math.ceil(characters / CHARACTERS_PER_TOKEN)
-        price = self.price(model)
-        cost = Cost(
-            tokens_in + ANSWER_TOKENS, cost_usd(price, tokens_in, ANSWER_TOKENS) if price else 0.0
-        )
-        if not self.left_s():
-            raise SpentError(f"the deadline of the cycle is over ({limits.deadline_s:g} s)")
-        if limits.max_usd is not None and price is None:
-            raise SpentError(f"max_usd is set and no price of {model} is known")
-        for name, limit, taken in (
-            ("max_calls", limits.max_calls, self._calls + 1),
-            ("max_tokens", limits.max_tokens, self._tokens + cost.tokens),
-            ("max_usd", limits.max_usd, self._usd + cost.usd),
-        ):
-            if limit is not None and taken > limit:
-                raise SpentError(f"the budget of the cycle is spent ({name}: {limit:g})")
-        self._add(cost, 1)
+        cost = self._estimate(model, characters)
+        while True:
+            self._check_deadline()
+            self._check_calls()
+            if past := self._past(cost, self._spent):
+                raise SpentError(f"the budget of the cycle is spent ({past})")
+            if not self._past(cost, self._spent, *self._set_aside):
+                break
+            await self._one_settled()
+        self._calls += 1
+        self._set_aside.append(cost)
         return cost
 
-    def settle(self, reserved: Cost, call: ModelCall) -> None:
+    def settle(self, reserved: Cost, call: ModelCall | None) -> None:
         """Put what the call took in the place of what was set aside for it.
 
-        Where the provider said nothing of tokens, what was set aside stays.
+        What was set aside counts as taken where the provider said nothing of tokens, or the call
+        was broken off (None).
         """
-        tokens_in, tokens_out = call["tokens_in"], call["tokens_out"]
-        if tokens_in is None or tokens_out is None:
-            return
-        taken = Cost(tokens_in + tokens_out, call["usd"] or 0.0)
-        self._add(Cost(taken.tokens - reserved.tokens, taken.usd - reserved.usd), 0)
+        taken = reserved
+        if call is not None and call["tokens_in"] is not None and call["tokens_out"] is not None:
+            taken = Cost(call["tokens_in"] + call["tokens_out"], call["usd"] or 0.0)
+        self._set_aside.remove(reserved)
+        self._spent = _sum(self._spent, taken)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
 
-    def _add(self, cost: Cost, calls: int) -> None:
-        self._calls += calls
-        self._tokens += cost.tokens
-        self._usd += cost.usd
+    async def _one_settled(self) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        try:
+            await asyncio.wait((waiting,), timeout=self.left_s())
+        finally:
+            self._waiting.remove(waiting)
+
+    def _estimate(self, model: str, characters: int) -> Cost:
+        tokens_in, price = math.ceil(characters / CHARACTERS_PER_TOKEN), self.price(model)
+        if self.limits.max_usd is not None and price is None:
+            raise SpentError(f"max_usd is set and no price of {model} is known")
+        usd = cost_usd(price, tokens_in, ANSWER_TOKENS) if price else 0.0
+        return Cost(tokens_in + ANSWER_TOKENS, usd)
+
+    def _check_deadline(self) -> None:
+        if not self.left_s():
+            raise SpentError(f"the deadline of the cycle is over ({self.limits.deadline_s:g} s)")
+
+    def _check_calls(self) -> None:
+        # A call on its way is a call made, whatever it takes.
+        most = self.limits.max_calls
+        if most is not None and self._calls >= most:
+            raise SpentError(f"the budget of the cycle is spent (max_calls: {most:g})")
+
+    def _past(self, *costs: Cost) -> str:
+        """The limit that these costs go past together, or nothing."""
+        together = _sum(*costs)
+        for name, limit, taken in (
+            ("max_tokens", self.limits.max_tokens, together.tokens),
+            ("max_usd", self.limits.max_usd, together.usd),
+        ):
+            if limit is not None and taken > limit:
+                return f"{name}: {limit:g}"
+        return ""
+
+
+def _sum(*costs: Cost) -> Cost:
+    return Cost(sum(cost.tokens for cost in costs), sum(cost.usd for cost in costs))
 
 
 @dataclass(slots=True)

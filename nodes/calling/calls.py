@@ -58,14 +58,18 @@ class CallError(TraceTuneError):
         calls: tuple[ModelCall, ...] = (),
         again: bool = False,
         wait_s: float | None = None,
+        refused: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(message, calls, again, wait_s)  # all in args, so it survives pickling
+        # All in args, so it survives pickling.
+        super().__init__(message, calls, again, wait_s, refused)
         self.calls = calls
         """Every call the branch made, also those that were answered."""
         self.again = again
         """Whether another try may help."""
         self.wait_s = wait_s
         """Seconds to wait before it; None where the server asked for no certain time."""
+        self.refused = refused
+        """What broke a rule in the answers, where that is why."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -130,9 +134,9 @@ async def tried_again(once: Callable[[], Coroutine[Any, Any, Result]], account: 
     raise failed
 
 
-def unusable(what: str) -> CallError:
+def unusable(what: str, refused: tuple[str, ...] = ()) -> CallError:
     """The error for an answer that fits its form and still cannot be used; `what` says why."""
-    return CallError(what, tuple(account_in_use().calls))
+    return CallError(what, tuple(account_in_use().calls), refused=refused)
 
 
 def failure_of(error: BaseException, told: str, account: Account) -> CallError:
@@ -200,24 +204,34 @@ class _Asking(Generic[Answer]):
         text = with_schema(self.prompt, self.schema) if form in SAID_BY_PROMPT else self.prompt
         budget = self.account.budget
         try:
-            reserved = budget.reserve(name_of(self.model), len(text))
+            reserved = await budget.reserve(name_of(self.model), len(text))
         except SpentError as error:
             raise CallError(str(error)) from None
-        started, allowed_s = time.perf_counter(), self._allowed_s()
-        reply, answer = None, None
-        failed: Exception | None = None
+        call: ModelCall | None = None
+        try:
+            started, allowed_s = time.perf_counter(), self._allowed_s()
+            reply, answer, failed = await self._answer(asked, text, allowed_s)
+            call = self._record(reply, failed, allowed_s)
+            call["seconds"] = round(time.perf_counter() - started, 3)
+            return answer, call, failed
+        finally:
+            # Also where the cycle is cancelled: others may wait for what was set aside.
+            budget.settle(reserved, call)
+
+    async def _answer(
+        self, asked: Any, text: str, allowed_s: float
+    ) -> tuple[Any, Answer | None, Exception | None]:
+        """What the model says, the answer that is in it, and what is wrong with it."""
+        reply = None
         try:
             async with asyncio.timeout(allowed_s):
                 reply = await asked.ainvoke(text)
             answer = read_reply(reply, self.schema)
             if self.check is not None and (wrong := self.check(answer)):
-                answer, failed = None, ReplyError(wrong)
+                return reply, None, ReplyError(wrong)
         except Exception as error:
-            failed = error
-        call = self._record(reply, failed, allowed_s)
-        call["seconds"] = round(time.perf_counter() - started, 3)
-        budget.settle(reserved, call)
-        return answer, call, failed
+            return reply, None, error
+        return reply, answer, None
 
     def _record(self, reply: Any, failed: Exception | None, allowed_s: float) -> ModelCall:
         tokens_in, tokens_out = usage_of(reply)

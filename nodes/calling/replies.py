@@ -7,7 +7,9 @@ whole one, and need quadratic time for it. Here only JSON that ends counts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage
@@ -20,9 +22,18 @@ __all__ = ["LONGEST", "NoAnswerError", "read_reply", "usage_of", "with_schema"]
 LONGEST = 200_000
 """Characters of a reply that are read; a few thousand are usual."""
 
-TRIES = 20
-"""Places in a text at which an answer is looked for."""
+SCANNED = 50 * LONGEST
+"""Characters that are read in vain, all places together at which an answer is looked for."""
 
+_MARK = re.compile(
+    r"""
+    \{(?=\s*["}])
+    | <(?P<opened>think|thinking|reasoning|thought)>
+    | </(?:think|thinking|reasoning|thought)>
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_FENCE = re.compile(r"```(json)?", re.IGNORECASE)
 _CUT_OFF = {"MAX_TOKENS", "max_tokens", "length", "model_length", "model_context_window_exceeded"}
 _BLOCKED = {
     *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"),
@@ -89,11 +100,13 @@ def _check_ending(reply: BaseMessage) -> None:
 
 
 def _from_text(text: str, schema: type[Answer]) -> Answer:
+    said = _said(text)
     wrong: ReplyError = NoAnswerError("no answer in the asked form")
-    for found in _objects(text):
-        if not found and text.strip("`json\n ") != "{}":
+    # What stands in a fence is meant as the answer; else the last word counts, not the draft.
+    for found in [*reversed(said.fenced), *reversed(said.objects)]:
+        if not found and said.rest:
             continue  # a brace pair in prose, and no answer that nothing is to be done
-        # Of several objects, the one with the schema's own keys: not an example, nor the schema.
+        # Of several objects, one with the schema's own keys: not an example, nor the schema.
         try:
             return _as_answer(found, schema)
         except ReplyError as error:
@@ -101,20 +114,50 @@ def _from_text(text: str, schema: type[Answer]) -> Answer:
     raise wrong
 
 
-def _objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """Every whole JSON object in the text that is not inside of another."""
-    decoder = json.JSONDecoder(strict=False)
-    start = text.find("{")
-    for _ in range(TRIES):
-        if start < 0:
-            return
-        try:
-            found, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            end = start + 1
+@dataclass(slots=True)
+class _Said:
+    """The whole JSON objects of a text that are not inside of another, nor in its thoughts."""
+
+    fenced: list[Mapping[str, Any]] = field(default_factory=list)
+    """Those that begin a fence which says that it is JSON."""
+    objects: list[Mapping[str, Any]] = field(default_factory=list)
+    """The others."""
+    rest: str = ""
+    """The prose around them."""
+
+    def add(self, found: Mapping[str, Any], before: str) -> None:
+        fenced = before.rstrip()[-7:].casefold() == "```json"
+        (self.fenced if fenced else self.objects).append(found)
+        self.rest += before
+
+
+def _said(text: str) -> _Said:
+    said, decoder = _Said(), json.JSONDecoder(strict=False)
+    at = seen = 0
+    left = SCANNED
+    # Marks within an object are its own: a prompt may speak of <think>, too.
+    while left > 0 and (mark := _MARK.search(text, at)):
+        at = mark.end()
+        if mark["opened"]:
+            closed = re.compile(f"</{mark['opened']}>", re.IGNORECASE).search(text, at)
+            said.rest += text[seen : mark.start()]
+            at = seen = closed.end() if closed else len(text)
+        elif mark[0] != "{":
+            # Thoughts whose beginning the model's template holds: all so far was thought.
+            said, seen = _Said(), at
         else:
-            yield found
-        start = text.find("{", end)
+            try:
+                found, at = decoder.raw_decode(text, mark.start())
+            except json.JSONDecodeError as error:
+                # Its error counts the lines before it, some twenty times as fast as it reads.
+                left -= error.pos - mark.start() + error.pos // 20 + 1
+            except (RecursionError, ValueError):
+                break  # no answer is that deep, nor holds a number of thousands of digits
+            else:
+                said.add(found, text[seen : mark.start()])
+                seen = at
+    said.rest = _FENCE.sub("", said.rest + text[seen:]).strip()
+    return said
 
 
 def _as_answer(found: Mapping[str, Any], schema: type[Answer]) -> Answer:

@@ -31,7 +31,7 @@ def describe(error: BaseException, timeout_s: float) -> str:
     if isinstance(error, ReplyError):
         return str(error)
     if isinstance(error, TimeoutError):
-        return f"no answer within {timeout_s:g} s"
+        return f"no answer within {round(timeout_s, 2):g} s"
     if (status := status_of(error)) is not None:
         if status == 400 and _names_the_key(error):
             return "key refused (HTTP 400)"

@@ -378,6 +378,32 @@ async def test_what_would_go_past_the_budget_is_left_to_the_rules(
     cycle.assert_whole(report)
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [
+        # The cycle takes 5,500 tokens and 0.0056 USD; 2,000 tokens are set aside per answer.
+        pytest.param({"max_tokens": 8000}, id="max_tokens"),
+        pytest.param({"max_usd": 0.015}, id="max_usd"),
+    ],
+)
+@pytest.mark.parametrize("sync", [True, False], ids=["invoke", "ainvoke"])
+async def test_a_budget_above_the_need_costs_no_update(
+    limit: dict[str, Any], sync: bool, server: FakeGemini
+) -> None:
+    agent = {"prompts": PROMPTS, "config": {"max_steps": 40}}
+    request = {"project": "desks", "inline": {"desk": agent}, "traces": runs()}
+    graph, settings = build_graph(model=server.model()), Settings(retries=0, **limit)
+    got = (
+        await asyncio.to_thread(graph.invoke, request, context=settings)
+        if sync
+        else await graph.ainvoke(request, context=settings)
+    )
+    report = CycleReport.model_validate(got)
+    assert report.fallbacks == []
+    assert set(origins(report).values()) == {"llm"}
+    assert len(server.asked) == 5
+
+
 async def test_what_was_spent_is_in_the_report(server: FakeGemini) -> None:
     report = await Cycle(server).run()
     spent = report.spent

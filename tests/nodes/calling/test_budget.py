@@ -1,9 +1,11 @@
 """What a cycle may spend is set aside before a call, and what the call took is settled after."""
 
+import asyncio
 from datetime import date
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 
 from tracetune.graph.context import DEFAULT_MODEL, Settings
 from tracetune.graph.state import ModelCall
@@ -35,67 +37,135 @@ def budget(**limits: Any) -> Budget:
     return Budget(Limits(**limits), PRICED)
 
 
-def test_a_call_too_many_is_refused() -> None:
+async def test_a_call_too_many_is_refused_at_once() -> None:
     left = budget(max_calls=2)
-    left.reserve("m", 10)
-    left.reserve("m", 10)
+    await left.reserve("m", 10)
+    await left.reserve("m", 10)
     with pytest.raises(SpentError, match=r"is spent \(max_calls: 2\)"):
-        left.reserve("m", 10)
+        await left.reserve("m", 10)
 
 
-def test_what_is_set_aside_by_one_branch_is_not_there_for_another() -> None:
+async def test_what_a_call_did_not_take_is_there_again() -> None:
     left = budget(max_tokens=2 * ANSWER_TOKENS)
-    left.reserve("m", 350)
+    left.settle(await left.reserve("m", 350), call())
+    await left.reserve("m", 350)
+
+
+@pytest.mark.parametrize(
+    "settled",
+    [
+        pytest.param(call(tokens_in=None, tokens_out=None, usd=None), id="nobody counted it"),
+        pytest.param(None, id="it was broken off"),
+    ],
+)
+async def test_what_is_not_known_to_be_less_counts_as_taken(settled: ModelCall | None) -> None:
+    left = budget(max_tokens=2 * ANSWER_TOKENS)
+    left.settle(await left.reserve("m", 350), settled)
     with pytest.raises(SpentError, match="max_tokens"):
-        left.reserve("m", 350)
+        await left.reserve("m", 350)
 
 
-def test_what_a_call_did_not_take_is_there_again() -> None:
-    left = budget(max_tokens=2 * ANSWER_TOKENS)
-    left.settle(left.reserve("m", 350), call())
-    left.reserve("m", 350)
-
-
-def test_what_nobody_counted_stays_set_aside() -> None:
-    left = budget(max_tokens=2 * ANSWER_TOKENS)
-    left.settle(left.reserve("m", 350), call(tokens_in=None, tokens_out=None, usd=None))
-    with pytest.raises(SpentError, match="max_tokens"):
-        left.reserve("m", 350)
-
-
-def test_usd_are_limited_by_the_price() -> None:
+async def test_usd_are_limited_by_the_price() -> None:
     # 3,500 characters are 1,000 tokens: 0.001 USD, and 0.02 for the answer.
     left = budget(max_usd=0.0212)
-    left.settle(left.reserve("m", 3500), call(usd=0.0002))
-    left.reserve("m", 3500)
+    left.settle(await left.reserve("m", 3500), call(usd=0.0002))
+    left.settle(await left.reserve("m", 3500), call(usd=0.0003))
     with pytest.raises(SpentError, match="max_usd"):
-        left.reserve("m", 3500)
+        await left.reserve("m", 3500)
 
 
-def test_a_model_without_a_price_is_not_asked_where_usd_are_limited() -> None:
+async def test_what_is_set_aside_for_another_call_is_waited_for() -> None:
+    left = budget(max_tokens=2 * ANSWER_TOKENS)
+    first = await left.reserve("m", 350)
+    second = asyncio.create_task(left.reserve("m", 350))
+    await asyncio.sleep(0.01)
+    assert not second.done()
+    left.settle(first, call())
+    async with asyncio.timeout(5):
+        await second
+
+
+async def test_whoever_waits_is_refused_when_too_much_was_taken() -> None:
+    left = budget(max_tokens=2 * ANSWER_TOKENS)
+    first = await left.reserve("m", 350)
+    second = asyncio.create_task(left.reserve("m", 350))
+    await asyncio.sleep(0)
+    left.settle(first, call(tokens_out=ANSWER_TOKENS))
+    with pytest.raises(SpentError, match="max_tokens"):
+        await second
+
+
+async def test_a_call_larger_than_what_is_left_is_not_kept_waiting() -> None:
+    left = budget(max_tokens=2 * ANSWER_TOKENS)
+    await left.reserve("m", 350)
+    with pytest.raises(SpentError, match="max_tokens"):
+        await left.reserve("m", 4 * 3 * ANSWER_TOKENS)
+
+
+async def test_nobody_waits_past_the_deadline() -> None:
+    left = budget(max_tokens=2 * ANSWER_TOKENS, deadline_s=0.05)
+    await left.reserve("m", 350)
+    async with asyncio.timeout(5):
+        with pytest.raises(SpentError, match=r"the deadline of the cycle is over"):
+            await left.reserve("m", 350)
+
+
+async def test_who_is_cancelled_while_waiting_is_in_nobodys_way() -> None:
+    left = budget(max_tokens=2 * ANSWER_TOKENS)
+    first = await left.reserve("m", 350)
+    second, third = (asyncio.create_task(left.reserve("m", 350)) for _ in range(2))
+    await asyncio.sleep(0)
+    second.cancel()
+    left.settle(first, call())
+    async with asyncio.timeout(5):
+        await third
+
+
+@pytest.mark.parametrize("limit", ["max_tokens", "max_usd"])
+async def test_many_at_once_spend_what_there_is_and_no_more(limit: str) -> None:
+    most = {"max_tokens": 10_000, "max_usd": 0.06}[limit]
+    left, taken = budget(**{limit: most}), []
+
+    async def ask(tokens: int) -> None:
+        try:
+            reserved = await left.reserve("m", 350)
+        except SpentError:
+            return
+        await asyncio.sleep(0.001 * (tokens % 7))
+        taken.append(call(tokens_in=100, tokens_out=tokens, usd=tokens / 100_000))
+        left.settle(reserved, taken[-1])
+
+    await asyncio.gather(*(ask(200 + 100 * n) for n in range(18)))
+    key = {"max_tokens": lambda c: c["tokens_in"] + c["tokens_out"], "max_usd": lambda c: c["usd"]}
+    spent = sum(key[limit](c) for c in taken)
+    one_call = {"max_tokens": 100 + ANSWER_TOKENS, "max_usd": 0.0201}[limit]
+    assert most - one_call < spent <= most
+
+
+async def test_a_model_without_a_price_is_not_asked_where_usd_are_limited() -> None:
     with pytest.raises(SpentError, match="no price of home-made is known"):
-        budget(max_usd=5.0).reserve("home-made", 10)
-    budget(max_tokens=10_000).reserve("home-made", 10)
+        await budget(max_usd=5.0).reserve("home-made", 10)
+    await budget(max_tokens=10_000).reserve("home-made", 10)
 
 
-def test_after_the_deadline_nothing_is_asked() -> None:
+async def test_after_the_deadline_nothing_is_asked() -> None:
     now = [100.0]
     left = Budget(Limits(deadline_s=5), clock=lambda: now[0])
     assert left.left_s() == 5
     now[0] = 104.0
-    left.reserve("m", 10)
+    await left.reserve("m", 10)
     now[0] = 106.0
     assert left.left_s() == 0
     with pytest.raises(SpentError, match=r"the deadline of the cycle is over \(5 s\)"):
-        left.reserve("m", 10)
+        await left.reserve("m", 10)
 
 
-def test_a_resumed_cycle_begins_with_what_it_has_spent() -> None:
+async def test_a_resumed_cycle_begins_with_what_it_has_spent() -> None:
     spent = [call(), call(tokens_in=None, tokens_out=None, usd=None)]
     left = Budget(Limits(max_calls=3), PRICED, spent)
-    left.reserve("m", 10)
+    await left.reserve("m", 10)
     with pytest.raises(SpentError, match="max_calls"):
-        left.reserve("m", 10)
+        await left.reserve("m", 10)
 
 
 @pytest.mark.parametrize(
@@ -173,11 +243,12 @@ async def test_branches_of_a_cycle_share_a_budget_and_another_process_goes_on_fr
     cycle = await here.begin(Settings(**settings))
     one = await here.account({"settings": settings, "cycle": cycle, "calls": []})
     other = await here.account({"settings": settings, "cycle": cycle, "calls": []})
-    one.budget.reserve("m", 10)
-    other.budget.reserve("m", 10)
+    await one.budget.reserve("m", 10)
+    await other.budget.reserve("m", 10)
     with pytest.raises(SpentError, match="max_calls"):
-        one.budget.reserve("m", 10)
-    resumed = await there.account({"settings": settings, "cycle": cycle, "calls": [call()]})
-    resumed.budget.reserve("m", 10)
+        await one.budget.reserve("m", 10)
+    state = {"settings": settings, "cycle": cycle, "calls": [call()]}
+    resumed = await RunnableLambda(there.account).ainvoke(state)  # as a node: within a run
+    await resumed.budget.reserve("m", 10)
     with pytest.raises(SpentError, match="max_calls"):
-        resumed.budget.reserve("m", 10)
+        await resumed.budget.reserve("m", 10)

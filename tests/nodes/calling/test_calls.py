@@ -1,5 +1,6 @@
 """Asking: in the form a model understands, again where that may help, and quoting nothing."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,8 @@ class Found(BaseModel):
 
 RIGHT = {"names": ["a"], "count": 1}
 TEXT = json.dumps(RIGHT)
+NOTHING = '{"names": []}'
+"""An answer too, but not the one that is meant."""
 
 
 class Refused(Exception):  # noqa: N818
@@ -113,6 +116,15 @@ def called(args: Any) -> AIMessage:
         pytest.param(f"{json.dumps(Found.model_json_schema())}\n{TEXT}", id="behind the schema"),
         pytest.param(f"<think>{{}} or {{not}}</think>{TEXT}", id="behind thoughts"),
         pytest.param('{"names": ["a"],\n "count": 1}', id="on two lines"),
+        pytest.param(f"<think>{NOTHING} will do.</think>\n{TEXT}", id="behind a thought answer"),
+        pytest.param(f"<Thinking>{NOTHING}</thinking>{TEXT}", id="behind thoughts in capitals"),
+        pytest.param(f"<reasoning>{NOTHING}</reasoning>{TEXT}", id="behind reasoning"),
+        pytest.param(f"{NOTHING}, no: </think>{TEXT}", id="behind thoughts begun by the template"),
+        pytest.param(f"{TEXT} <think>{NOTHING}</think>", id="before thoughts"),
+        pytest.param(f"First {NOTHING}. Then again: {TEXT}", id="after a draft"),
+        pytest.param(f"```json\n{TEXT}\n```\nNot: {NOTHING}", id="in a fence before another"),
+        pytest.param(f"```\n{NOTHING}\n```\n```JSON\n{TEXT}\n```", id="in the fence of JSON"),
+        pytest.param(f"{'{x} ' * 500}{TEXT}", id="behind many variables"),
     ],
 )
 async def test_a_model_that_only_writes_text_is_understood(said: str) -> None:
@@ -134,7 +146,12 @@ async def test_a_model_that_only_writes_text_is_understood(said: str) -> None:
         pytest.param('["a"]', "no answer in the asked form", id="a list"),
         pytest.param("No idea {}.", "no answer in the asked form", id="a brace pair in prose"),
         pytest.param("  ", "an empty answer", id="blank"),
+        pytest.param(f"<think>{TEXT}", "no answer in the asked form", id="thoughts without end"),
+        pytest.param(f"<think>{TEXT}</think>", "no answer in the asked form", id="thoughts alone"),
+        pytest.param(f"<think>{TEXT}</think>{{}}?", "no answer", id="braces behind thoughts"),
         pytest.param("[" * 100_000, "no answer in the asked form", id="brackets without end"),
+        pytest.param("{" * 200_000, "no answer in the asked form", id="nothing but braces"),
+        pytest.param(f'{{"count": {"1" * 5000}}}', "no answer", id="a number without end"),
         pytest.param('{"a":' * 30_000, "no answer in the asked form", id="braces without end"),
         pytest.param(f'{{"names": ["{"x" * LONGEST}"]}}', "too large: 200,015", id="too large"),
     ],
@@ -178,8 +195,24 @@ def test_messages_that_hold_no_answer(message: Any, told: str) -> None:
         read_reply(message, Found)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("Think within <think> and </think>.", id="tags"),
+        pytest.param("</reasoning>", id="a closing tag"),
+        pytest.param('```json\n{"names": []}\n```', id="a fence with an answer"),
+        pytest.param('{"names": ["b"]}', id="an answer"),
+    ],
+)
+def test_what_stands_within_an_answer_is_its_own(text: str) -> None:
+    found = Found(names=[text])
+    said = f"<think>Hm.</think>Here: {found.model_dump_json()}"
+    assert read_reply(AIMessage(content=said), Found) == found
+
+
 def test_an_answer_that_says_nothing_is_one() -> None:
     assert read_reply(AIMessage(content="```json\n{}\n```"), Found) == Found()
+    assert read_reply(AIMessage(content="<think>No {x}.</think>\n{}"), Found) == Found()
     assert read_reply(called({}), Found) == Found()
 
 
@@ -276,6 +309,28 @@ async def test_every_call_counts_in_the_budget_also_those_that_another_form_take
     with pytest.raises(CallError, match=r"budget of the cycle is spent \(max_calls: 1\)"):
         await asking(ToolChat(replies=[Refused(400), TEXT]), account)
     assert len(account.calls) == 1
+
+
+class Silent(PlainChat):
+    """A model that never answers."""
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        self.prompts.append("asked")
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
+async def test_a_call_that_is_cancelled_holds_up_nobody() -> None:
+    account = Account(budget=Budget(Limits(max_tokens=4000)))
+    model = Silent(replies=[])
+    asked = asyncio.create_task(asking(model, account))
+    while not model.prompts:  # noqa: ASYNC110 - no event
+        await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    # What it may have taken is taken; nobody waits for it.
+    with pytest.raises(CallError, match=r"is spent \(max_tokens: 4000\)"):
+        await asyncio.wait_for(asking(PlainChat(replies=[TEXT]), account), 5)
 
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
