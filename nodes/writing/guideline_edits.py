@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 
 from tracetune.graph.state import PromptDraft, PromptTask
 from tracetune.nodes.calling.calls import Branch, CallError, ask
-from tracetune.nodes.evidence.briefing import SAID_AGAIN, brief, text_room
-from tracetune.nodes.evidence.shortening import shorten, shorten_to, tokens_of
-from tracetune.nodes.guarding.guarded import violations_in
+from tracetune.nodes.evidence.briefing import Briefing, brief, text_room
+from tracetune.nodes.evidence.shortening import shorten_to, tokens_of
+from tracetune.nodes.guarding.guarded import trusted_words, violations_in
 from tracetune.nodes.guarding.guards import Violation, check_sentence
 from tracetune.nodes.guarding.repairing import asked_again, broken, said, told_of
 from tracetune.nodes.guidelines import (
@@ -21,7 +21,7 @@ from tracetune.nodes.guidelines import (
     with_section,
 )
 from tracetune.nodes.writing.retiring import say_the_same
-from tracetune.prompts.loader import fence, render
+from tracetune.prompts.loader import fence
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -33,8 +33,8 @@ Refused = list[tuple[str, Violation]]
 """What was proposed and not taken, and the first rule that it breaks."""
 
 MOST_NEW = 5
-REFUSED_SHOWN = 400
-"""Characters of a refused sentence that the model gets to see again."""
+REFUSED_SHOWN = 130
+"""Tokens of a refused sentence that the model gets to see again."""
 _WANTED = "Give in `add` one replacement for each, or none where there is no good one."
 
 
@@ -61,16 +61,15 @@ async def by_guidelines(model: BaseChatModel, task: PromptTask, branch: Branch) 
     Raises:
         CallError: The model gave nothing that may be used.
     """
-    prompt, timeout_s = _prompt(task), task["settings"]["call_timeout_s"]
-    answer, _ = await ask(model, Edits, prompt, branch=branch, timeout_s=timeout_s)
-    draft, refused = take_edits(answer, task, _unchanged(task))
+    told, timeout_s = _prompt(task), task["settings"]["call_timeout_s"]
+    answer, _ = await ask(model, Edits, told.text, branch=branch, timeout_s=timeout_s)
+    draft, refused = take_edits(answer, task, _unchanged(task, told.coverage))
     if not refused:
         return draft
-    prompt = _prompt(task, again=SAID_AGAIN + sum(tokens_of(text) for text, _ in refused))
+    taken = tokens_of(asked_again("", refused, _WANTED))
+    prompt = asked_again(_prompt(task, taken).text, refused, _WANTED)
     try:
-        again, _ = await ask(
-            model, Edits, asked_again(prompt, refused, _WANTED), branch=branch, timeout_s=timeout_s
-        )
+        again, _ = await ask(model, Edits, prompt, branch=branch, timeout_s=timeout_s)
     except CallError:
         if not draft["why"]:
             raise
@@ -82,24 +81,20 @@ async def by_guidelines(model: BaseChatModel, task: PromptTask, branch: Branch) 
     return _dropping(draft, still if again.add else refused)
 
 
-def _prompt(task: PromptTask, again: int = 0) -> str:
+def _prompt(task: PromptTask, again: int = 0) -> Briefing:
     text = task["subject"]["prompts"][task["choice"]["prompt"]]
-    shown = fence("text", shorten_to(text, text_room(task["settings"])))
-    return render(
-        "generate_update",
-        prompt=shown,
-        most=str(MOST_NEW),
-        **brief(task, shown, again),
-    )
+    shown = shorten_to(text, text_room(task["settings"], again), fenced=True)
+    return brief("generate_update", task, fence("text", shown), again, most=str(MOST_NEW))
 
 
-def _unchanged(task: PromptTask) -> PromptDraft:
+def _unchanged(task: PromptTask, coverage: str) -> PromptDraft:
     choice = task["choice"]
     return PromptDraft(
         agent=choice["agent"],
         prompt=choice["prompt"],
         origin="llm",
         style="guidelines",
+        coverage=coverage,
         guidelines=current_guidelines(task["subject"], choice["prompt"]),
         why=[],
         dropped=[],
@@ -115,6 +110,7 @@ def take_edits(edits: Edits, task: PromptTask, draft: PromptDraft) -> tuple[Prom
     """The draft with the edits made, and the new guidelines left out as they break a rule."""
     subject, measures, prompt = task["subject"], task["measures"], draft["prompt"]
     before, patterns = subject["prompts"][prompt], measures["patterns"]
+    trusted = trusted_words(prompt, subject, measures)
     asked = {g["id"] for g in draft["guidelines"] if g["origin"] != "human"} & set(edits.retire)
     retired = [g for g in draft["guidelines"] if g["id"] in asked]
     kept = [g for g in draft["guidelines"] if g not in retired]
@@ -122,20 +118,20 @@ def take_edits(edits: Edits, task: PromptTask, draft: PromptDraft) -> tuple[Prom
     refused: Refused = []
     for new in edits.add[:MOST_NEW]:
         shown = [patterns[n - 1] for n in new.patterns if 1 <= n <= len(patterns)]
-        reason = said(new.why)
+        reason = said(new.why, trusted)
         evidence = {"patterns": [evidence_row(p) for p in shown], "why": reason}
         line = guideline(prompt, new.text, "llm", evidence)
         if any(say_the_same(line, old) for old in kept):
             continue
         after = with_section(before, [g["text"] for g in [*kept, line]])
-        violations = check_sentence(line["text"], MAX_GUIDELINE) or [
+        violations = check_sentence(line["text"], MAX_GUIDELINE, trusted) or [
             # What has no room is settled with all others, by what each rests on.
             v
             for v in violations_in(after, prompt, subject, measures)
             if v.rule != "budget"
         ]
         if violations:
-            refused.append((shorten(new.text, REFUSED_SHOWN), violations[0]))
+            refused.append((shorten_to(new.text, REFUSED_SHOWN, fenced=True), violations[0]))
             continue
         kept.append(line)
         why.append(reason)

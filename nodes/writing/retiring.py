@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracetune.nodes.blaming.ranking import SIGNIFICANT
+from tracetune.nodes.writing.rivals import are_rivals
 
 __all__ = ["MOST_GUIDELINES", "Settled", "in_numbers", "say_the_same", "settle", "speaks_against"]
 
@@ -23,6 +24,9 @@ ALIKE = 0.8
 """Share of their words, in order, from which two sentences say the same."""
 ALIKE_ON_THE_SAME = 0.4
 """The share of all their words, in any order, where both rest on the same patterns."""
+
+SURER = 10
+"""How many times lower the q-value of a guideline must be that takes the place of its opposite."""
 
 _NAME = re.compile(r"`[^`]+`|\w+_\w+")
 """In backticks, or written like_this: mostly a tool."""
@@ -61,8 +65,9 @@ def settle(
     """Return what a prompt is to hold of the proposed guidelines.
 
     First those are retired that the findings speak against, then those merged that say the same
-    (the older one stays, with the evidence of both), then the weakest left out until the rest are
-    few enough and fit. Settling what is settled changes nothing.
+    (the older one stays, with the evidence of both), then of those that ask for opposite things
+    only what rests on most is kept (of equals the older one), then the weakest left out until the
+    rest are few enough and fit. Settling what is settled changes nothing.
 
     Args:
         current: Those the prompt holds; of people's, each stays whether proposed or not.
@@ -76,6 +81,7 @@ def settle(
     settled = Settled()
     kept = _retire(kept, held, findings, settled)
     kept = _merge(kept, held, settled)
+    kept = _without_rivals(kept, held, settled)
     settled.guidelines = _cap(kept, held, fits, settled)
     return settled
 
@@ -117,7 +123,7 @@ def speaks_against(line: Mapping[str, Any], findings: Sequence[Mapping[str, Any]
         now = by_id.get(old["id"])
         if now is None or now["q_value"] > SIGNIFICANT:
             continue
-        was = old["success_with"] - old["success_without"]
+        was = old.get("effect", old["success_with"] - old["success_without"])  # as once kept
         low, high = now["interval"]
         if was * now["effect"] > 0:
             return ""
@@ -132,10 +138,11 @@ def in_numbers(finding: Mapping[str, Any]) -> str:
     runs = f"{finding['support']}"
     if "others" in finding:
         runs += f" of {finding['support'] + finding['others']}"
+    difference = "difference within tasks" if finding.get("tasks") else "difference"
     told = (
         f"{runs} runs where the agent {finding['text']}: {finding['success_with']:.0%} succeeded, "
         f"{finding['success_without']:.0%} of the others "
-        f"(difference {finding['effect'] * 100:+.0f} points, 95 % interval {low * 100:+.0f} to "
+        f"({difference} {finding['effect'] * 100:+.0f} points, 95 % interval {low * 100:+.0f} to "
         f"{high * 100:+.0f})"
     )
     if finding.get("long_with", 0) > finding.get("long_without", 0):
@@ -167,6 +174,31 @@ def _merge(lines: Sequence[Json], held: set[str], settled: Settled) -> list[Json
         else:
             settled.dropped.append(f"a guideline that says the same as {stays['id']}")
     return kept
+
+
+def _without_rivals(lines: Sequence[Json], held: set[str], settled: Settled) -> list[Json]:
+    kept: list[Json] = []
+    for line in lines:
+        rivals = [old for old in kept if are_rivals(line["text"], old["text"])]
+        wins = all(_goes_before(line, old) for old in rivals)
+        gone = rivals if wins else [line] * _is_ours(line)
+        kept = [old for old in [*kept, line] if not any(old is one for one in gone)]
+        stays = line if wins else rivals[0]
+        for one in gone:
+            if one["id"] in held:
+                told = f"“{stays['text']}” asks for the opposite and rests on more"
+                settled.why.append(f"Taken out, for {told}: “{one['text']}”")
+            else:
+                settled.dropped.append(f"a guideline that asks for the opposite of {stays['id']}")
+    return kept
+
+
+def _goes_before(line: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    if not (_is_ours(line) and _is_ours(old)):
+        return _is_ours(old)
+    # Ever more is asked of the next one, so that two cannot take turns for ever.
+    q_value, was = _weakness(line)[0], _weakness(old)[0]
+    return q_value < was and q_value * SURER <= was
 
 
 def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> Json:

@@ -5,20 +5,20 @@ The managed section is kept apart: its guidelines stay, and the model rewrites w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
 from tracetune.graph.state import PromptDraft, PromptTask
 from tracetune.nodes.calling.calls import Branch, ask
-from tracetune.nodes.evidence.briefing import SAID_AGAIN, answer_room, brief, text_room
+from tracetune.nodes.evidence.briefing import Briefing, answer_room, brief, text_room
 from tracetune.nodes.evidence.shortening import shorten_to, tokens_of
-from tracetune.nodes.guarding.guarded import violations_in
+from tracetune.nodes.guarding.guarded import trusted_words, violations_in
 from tracetune.nodes.guarding.guards import Violation
 from tracetune.nodes.guarding.repairing import asked_again, broken, said
 from tracetune.nodes.guidelines import current_guidelines, holds_tags, outside, with_section
-from tracetune.prompts.loader import enclose, render
+from tracetune.prompts.loader import enclose
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -56,19 +56,21 @@ async def by_rewriting(model: BaseChatModel, task: PromptTask, branch: Branch) -
     Raises:
         CallError: No answer, or one that breaks a rule again.
     """
-    prompt, timeout_s = rewriting_prompt(task), task["settings"]["call_timeout_s"]
-    answer, _ = await ask(model, Rewrite, prompt, branch=branch, timeout_s=timeout_s)
-    return await settle(model, task, branch, answer, "rewrite")
+    told, timeout_s = rewriting_prompt(task), task["settings"]["call_timeout_s"]
+    answer, _ = await ask(model, Rewrite, told.text, branch=branch, timeout_s=timeout_s)
+    draft = await settle(model, task, branch, answer, "rewrite")
+    draft.setdefault("coverage", told.coverage)
+    return draft
 
 
-def rewriting_prompt(task: PromptTask, again: int = 0) -> str:
+def rewriting_prompt(task: PromptTask, again: int = 0) -> Briefing:
     """What the model is asked: the text as it is, between tags that it cannot hold, and why.
 
     Args:
         again: Tokens that what is said besides takes.
     """
     body = outside(task["subject"]["prompts"][task["choice"]["prompt"]])
-    return render("rewriting", prompt=enclose("text", body), **brief(task, body, again))
+    return brief("rewriting", task, enclose("text", body), again)
 
 
 def fits(text: str, settings: Mapping[str, Any]) -> bool:
@@ -82,6 +84,8 @@ async def settle(
 ) -> PromptDraft:
     """The draft that the answer makes, or that of a second answer where it breaks a rule.
 
+    Only the latter says how much of what failed was shown: the caller knows it of the former.
+
     Raises:
         CallError: The second answer breaks a rule too, or there is none.
     """
@@ -89,18 +93,19 @@ async def settle(
     if not violations:
         return _draft(answer, task, style)
     body = outside(task["subject"]["prompts"][task["choice"]["prompt"]])
-    said_before = shorten_to(answer.text, answer_room(task["settings"], body))
+    said_before = shorten_to(answer.text, answer_room(task, body), fenced=True)
     refused = [(said_before, violation) for violation in violations]
+    told = rewriting_prompt(task, tokens_of(asked_again("", refused, _WANTED)))
     again, _ = await ask(
         model,
         Rewrite,
-        asked_again(rewriting_prompt(task, tokens_of(said_before) + SAID_AGAIN), refused, _WANTED),
+        asked_again(told.text, refused, _WANTED),
         branch=branch,
         timeout_s=task["settings"]["call_timeout_s"],
     )
     if violations := _violations(again, task):
         raise broken(violations)
-    return _draft(again, task, style)
+    return {**_draft(again, task, style), "coverage": told.coverage}
 
 
 def _violations(answer: Rewrite, task: PromptTask) -> list[Violation]:
@@ -136,13 +141,15 @@ def _draft(answer: Rewrite, task: PromptTask, style: str) -> PromptDraft:
     )
     if (body := _body(answer, subject["prompts"][choice["prompt"]])) is not None:
         draft["text"] = body
+        trusted = trusted_words(choice["prompt"], subject, task["measures"])
         draft["why"] = [
-            _why(change, task["measures"]["patterns"]) for change in answer.changes[:MOST_CHANGES]
+            _why(change, task["measures"]["patterns"], trusted)
+            for change in answer.changes[:MOST_CHANGES]
         ] or [f"Rewritten by {style}; the model gave no reason."]
     return draft
 
 
-def _why(change: TextChange, patterns: list[Json]) -> str:
+def _why(change: TextChange, patterns: list[Json], trusted: Sequence[str]) -> str:
     shown = [str(patterns[n - 1]["text"]) for n in change.patterns if 1 <= n <= len(patterns)]
-    line = said(f"{change.what} {change.why}")
+    line = said(f"{change.what} {change.why}", trusted)
     return f"{line} (runs where the agent {'; '.join(shown)})" if shown else line

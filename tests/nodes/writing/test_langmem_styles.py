@@ -1,6 +1,7 @@
 """langmem's own optimizers inside our guards; each row answers a defect that langmem has."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -16,15 +17,16 @@ from pydantic import Field
 from tracetune.graph.state import PromptDraft, PromptTask
 from tracetune.nodes.calling.budget import Account, Budget, Limits
 from tracetune.nodes.calling.calls import Branch, CallError
+from tracetune.nodes.evidence.shortening import tokens_of
 from tracetune.nodes.writing.langmem_styles import (
     KINDS,
     Kind,
-    Meter,
     by_langmem,
     hide_braces,
     optimize,
     show_braces,
 )
+from tracetune.nodes.writing.meter import Meter
 
 Make = Callable[..., PromptTask]
 
@@ -44,6 +46,8 @@ class Toolbox(BaseChatModel):
 
     script: list[Any]
     seen: list[str] = Field(default_factory=list)
+    sent: list[str] = Field(default_factory=list)
+    """All that each call was sent: contents and arguments of calls."""
 
     @property
     def _llm_type(self) -> str:
@@ -60,6 +64,8 @@ class Toolbox(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         self.seen.append(str(messages[0].content))
+        calls = [call for m in messages for call in getattr(m, "tool_calls", ())]
+        self.sent.append("".join([*(str(m.content) for m in messages), json.dumps(calls)]))
         if not self.script:
             pytest.fail("unscripted call")
         reply = self.script.pop(0)
@@ -208,10 +214,10 @@ async def test_whatever_fails_fails_the_branch_and_is_counted(
 async def test_a_model_that_hangs_is_left(kind: Kind) -> None:
     account, script = Account(retries=0), answers(kind, HIDDEN)
     with account.in_use():
-        measured = meter(Toolbox(script=[*script[:-1], "hang"]), timeout_s=0.1)
-    with pytest.raises(CallError, match=r"no answer within 0\.1 s"):
+        measured = meter(Toolbox(script=[*script[:-1], "hang"]), timeout_s=0.5)
+    with pytest.raises(CallError, match=r"no answer within 0\.5 s"):
         await optimize(kind, BODY, "runs", measured)
-    assert account.calls[-1]["error"] == "no answer within 0.1 s"
+    assert account.calls[-1]["error"] == "no answer within 0.5 s"
     assert len(account.calls) == len(script)
 
 
@@ -256,6 +262,20 @@ async def test_the_budget_of_the_cycle_holds_inside_langmem(kind: Kind) -> None:
     assert len(account.calls) == 2
 
 
+async def test_waiting_for_what_other_branches_set_aside_takes_no_time_of_a_call() -> None:
+    budget = Budget(Limits(max_tokens=4000))
+    reserved = await budget.reserve("toolbox", 10)
+    account, model = Account(budget), Toolbox(script=answers("prompt_memory", HIDDEN))
+    with account.in_use():
+        short = meter(model, timeout_s=0.1)
+        asked = asyncio.create_task(optimize("prompt_memory", BODY, "runs", short))
+    await asyncio.sleep(0.3)
+    assert not model.seen
+    budget.settle(reserved, None)
+    with pytest.raises(CallError, match="max_tokens: 4000"):
+        await asked
+
+
 async def test_own_callbacks_of_the_model_stay() -> None:
     class Ends(AsyncCallbackHandler):
         seen = 0
@@ -269,3 +289,54 @@ async def test_own_callbacks_of_the_model_stay() -> None:
         await optimize("gradient", BODY, "runs", meter(model))
     assert own.seen == 3
     assert model.callbacks == [own]
+
+
+LONG = "It fails for a reason that takes many words to tell. " * 2000
+MUSING = ("think", {"thought": LONG})
+CRITIQUE = ("critique", {"criticism": LONG})
+
+
+@pytest.mark.parametrize("most", [3000, 8000])
+@pytest.mark.parametrize("calls", [4, 20])
+@pytest.mark.parametrize("kind", ["metaprompt", "gradient"])
+async def test_no_step_is_sent_more_than_the_setting_however_much_is_reflected(
+    update_task: Make, kind: Kind, calls: int, most: int
+) -> None:
+    done = ("OptimizedPromptOutput", {"analysis": LONG, "improved_prompt": f"{HIDDEN}\nBe kind."})
+    told = {"warrants_adjustment": True, "hypotheses": LONG, "full_recommendations": LONG}
+    musing = [MUSING, CRITIQUE] * calls
+    script = (
+        [*musing[: calls - 1], done]
+        if kind == "metaprompt"
+        else [*musing[: calls - 2], ("recommend", told), done]
+    )
+    task = update_task(
+        BODY,
+        runs=("<run>\nuser: hello there\n</run>" * 20,) * 12,
+        feedback=("word " * 60,) * 12,
+        spec={"update_instructions": "Do so. " * 1000},
+        max_prompt_tokens=most,
+        optimizer_calls=calls,
+    )
+    model = Toolbox(script=script)
+    draft = await styled(model, task, kind)
+    assert draft.get("text") == f"{BODY}\nBe kind."
+    assert len(model.sent) == calls
+    assert max(map(tokens_of, model.sent)) <= most
+    # Reflections do reach the last step of metaprompt, and what is recommended that of gradient.
+    assert "It fails for" in model.sent[-1]
+
+
+async def test_what_would_be_too_much_is_not_sent(update_task: Make) -> None:
+    task = update_task(BODY, spec={"optimizer": {"metaprompt": "Mind this. " * 5000 + "{prompt}"}})
+    model = Toolbox(script=[])
+    with pytest.raises(CallError, match=r"wants to send 18,3\d\d tokens, but at most 8,000"):
+        await styled(model, task, "metaprompt")
+    assert model.sent == []
+
+
+async def test_the_new_text_is_never_cut(update_task: Make) -> None:
+    text = "\n".join(f"{n}. Ask for the order of number {n} first." for n in range(150))
+    script = answers("metaprompt", f"{text}\nBe kind.")
+    draft = await styled(Toolbox(script=script), update_task(text), "metaprompt")
+    assert draft.get("text") == f"{text}\nBe kind."

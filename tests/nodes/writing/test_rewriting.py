@@ -246,7 +246,8 @@ def test_a_text_too_long_to_rewrite_gets_guidelines_and_a_note(update_task: Make
     style, note = style_of(update_task("x" * 12_001, style="rewrite"))
     assert style == "guidelines"
     assert note == (
-        "main: rewrite, as 12,001 characters are too many (at most 12,000); "
+        "main: rewrite, as 12,001 characters or 4,001 tokens are too many (at most 12,000 and "
+        "4,080); "
         "guidelines were asked for instead"
     )
 
