@@ -39,6 +39,7 @@ def prompts_of(store: InMemoryStore) -> list[dict[str, Any]]:
             "prompt": items.get(key, DEFAULTS[key]),
             "when_to_update": when,
             "update_instructions": "Keep it short and to the point.",
+            "first_size": len(DEFAULTS[key]),
         }
         for name, (key, when) in PROMPTS.items()
     ]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.store.base import PutOp
 from langgraph.store.memory import InMemoryStore
 
 from tracetune import (
     ConflictError,
     InputError,
     ProceduralMemory,
+    StoreError,
     aupdate_prompts_in_store,
     open_store,
     update_prompts_in_store,
@@ -134,6 +136,87 @@ def test_an_edit_by_hand_between_two_saves_is_a_release_too(update: Update) -> N
     assert memory.release.prompts["main_agent"] == "Sign. Be brief."
 
 
+def test_the_same_call_twice_saves_once(update: Update) -> None:
+    store = InMemoryStore()
+    store.put(("ana",), "agent_instructions", {"prompt": "Use the tools."})
+    assert update(store, "ana", updated(main_agent="Sign."), prompts()) == ["main_agent"]
+    assert update(store, "ana", updated(main_agent="Sign."), prompts()) == []
+    memory = ProceduralMemory(store, "email").agent("ana")
+    assert [r.origin for r in memory.releases()] == ["llm", "import"]
+
+
+def test_what_is_there_already_is_not_named_beside_what_is_not(update: Update) -> None:
+    store = InMemoryStore()
+    store.put(("ana",), "agent_instructions", {"prompt": "Sign."})
+    new = updated(main_agent="Sign.", triage_ignore="Spam.")
+    assert update(store, "ana", new, prompts()) == ["triage-ignore"]
+    memory = ProceduralMemory(store, "email").agent("ana")
+    assert [r.prompts["main_agent"] for r in memory.releases()] == ["Sign.", "Sign."]
+    assert memory.release.why == ("triage-ignore: updated by the optimizer",)
+
+
+def test_a_release_holds_what_the_store_does(update: Update) -> None:
+    store = InMemoryStore()
+    update(store, "ana", updated(main_agent="Sign."), prompts())
+    store.put(("ana",), "triage_ignore", {"prompt": "Ads, and Bo."})
+    stale = updated(main_agent="Sign.")
+    later = [{**stale[0], "prompt": "Sign. Be brief."}, *stale[1:]]
+    assert update(store, "ana", later, stale) == ["main_agent"]
+    assert held(store, "triage_ignore") == {"prompt": "Ads, and Bo."}
+    releases = ProceduralMemory(store, "email").agent("ana").releases()
+    assert [r.origin for r in releases] == ["llm", "human", "llm", "import"]
+    assert [r.prompts["triage-ignore"] for r in releases] == ["Ads, and Bo."] * 2 + ["Ads."] * 2
+
+
+class Full(InMemoryStore):
+    """A store that cannot keep one text the first time."""
+
+    failed = False
+
+    def batch(self, ops: Any) -> Any:
+        ops = list(ops)
+        own = [op.value for op in ops if isinstance(op, PutOp) and op.namespace == ("ana",)]
+        if {"prompt": "Sign."} in own and not self.failed:
+            self.failed = True
+            raise OSError("disk full")
+        return super().batch(ops)
+
+    async def abatch(self, ops: Any) -> Any:
+        return self.batch(ops)
+
+
+def test_a_save_that_failed_is_made_up_for_without_another_release(update: Update) -> None:
+    store = Full()
+    store.put(("ana",), "agent_instructions", {"prompt": "Use the tools."})
+    with pytest.raises(StoreError, match="disk full"):
+        update(store, "ana", updated(main_agent="Sign."), prompts())
+    assert held(store, "agent_instructions") == {"prompt": "Use the tools."}
+    assert update(store, "ana", updated(main_agent="Sign."), prompts()) == ["main_agent"]
+    assert held(store, "agent_instructions") == {"prompt": "Sign."}
+    memory = ProceduralMemory(store, "email").agent("ana")
+    assert [r.origin for r in memory.releases()] == ["llm", "import"]
+
+
+def test_any_iterable_and_one_sentence_will_do(update: Update) -> None:
+    store = InMemoryStore()
+    given = {p["name"]: p for p in prompts()}
+    new = (p for p in updated(main_agent="Sign."))
+    assert update(store, "ana", new, given.values(), why="She asked for it.") == ["main_agent"]
+    assert ProceduralMemory(store, "email").agent("ana").release.why == ("She asked for it.",)
+
+
+def test_two_names_on_one_key_are_refused(update: Update) -> None:
+    store = InMemoryStore()
+    given = [{"name": "a", "prompt": "A."}, {"name": "b", "prompt": "B."}]
+    new = [{"name": "a", "prompt": "A!"}, {"name": "b", "prompt": "B!"}]
+    with pytest.raises(InputError, match="'a' and 'b' both go to 'k'"):
+        update(store, "ana", new, given, {"a": "k", "b": "k"})
+    taken = [*prompts(), {"name": "a", "prompt": "A."}]
+    with pytest.raises(InputError, match="'main_agent' and 'a' both go to 'agent_instructions'"):
+        update(store, "ana", taken, taken, {"a": "agent_instructions"})
+    assert store.list_namespaces() == []
+
+
 def test_releases_are_kept_under_the_named_project_or_not_at_all(update: Update) -> None:
     store = InMemoryStore()
     update(store, "ana", updated(main_agent="Sign."), prompts(), project="post")
@@ -195,6 +278,9 @@ def test_own_keys_go_over_the_usual_ones(update: Update) -> None:
             "ana", updated()[:1] * 2, prompts(), "'main_agent' twice", id="a name that comes twice"
         ),
         pytest.param("ana", [{"name": "main_agent"}], prompts(), r"updated\[0\]", id="no text"),
+        pytest.param("ana", ["main_agent"], prompts(), r"updated\[0\]", id="a name alone"),
+        pytest.param("ana", None, prompts(), "updated must be a list", id="nothing updated"),
+        pytest.param("ana", updated(), "main", "prompts must be a list", id="a text for prompts"),
         pytest.param("a.b", updated(main_agent="S."), prompts(), "'a.b'", id="a user with a dot"),
         pytest.param("", updated(main_agent="S."), prompts(), "user_id", id="no user"),
         pytest.param(

@@ -275,6 +275,36 @@ HI, YO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo
         ),
         pytest.param(iter([([HI], "good")]), [(1, "good")], id="an iterator"),
         pytest.param([([], "just feedback")], [(0, "just feedback")], id="feedback alone"),
+        pytest.param([(None, "just feedback")], [(0, "just feedback")], id="None for messages"),
+        pytest.param([(None, None)], [], id="nothing in a pair"),
+        pytest.param([({"messages": [HI, YO]}, "good")], [(2, "good")], id="a state with feedback"),
+        pytest.param(({"messages": [HI, YO]}, "good"), [(2, "good")], id="one such by itself"),
+        pytest.param(
+            ({"messages": [HI]}, {"messages": [HI, YO]}), [(1, None), (2, None)], id="two states"
+        ),
+        pytest.param([([HI, YO], HumanMessage("good"))], [(2, "good")], id="a message as feedback"),
+        pytest.param([[[HI, YO], HumanMessage("good")]], [(2, "good")], id="in a list, too"),
+        pytest.param(([HI, YO], AIMessage("good")), [(2, "good")], id="one such pair by itself"),
+        pytest.param(
+            [([HI], HumanMessage([{"type": "text", "text": "good"}]))],
+            [(1, "good")],
+            id="a message of blocks as feedback",
+        ),
+        pytest.param(
+            [([HI], {"role": "user", "content": "good"})], [(1, "good")], id="as a mapping"
+        ),
+        pytest.param([([HI], HumanMessage(" "))], [(1, None)], id="a blank message as feedback"),
+        pytest.param(
+            [([HI], [HumanMessage("good"), "so so"])], [(1, "good; so so")], id="a list of both"
+        ),
+        pytest.param(
+            [([HI], {"type": "correction", "comment": "no"})],
+            [(1, {"type": "correction", "comment": "no"})],
+            id="feedback of some type is no message",
+        ),
+        pytest.param(
+            [[HI, YO], [("user", "hi"), ("ai", "yo")]], [(2, None), (2, None)], id="two of a kind"
+        ),
     ],
 )
 def test_every_shape_of_trajectories_is_read(given: Any, expected: Any) -> None:
@@ -486,6 +516,49 @@ def test_a_metaprompt_of_the_callers_own(template: str, told: str) -> None:
     )
     assert told in model.sent[0]
     assert got == "You write. Keep letters short."
+
+
+def records() -> list[dict[str, Any]]:
+    return [{"name": "main", "prompt": "You write."}, {"name": "tone", "prompt": "Be kind."}]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({r["name"]: r for r in records()}.values(), id="the values of a mapping"),
+        pytest.param(tuple(records()), id="a tuple"),
+        pytest.param((r for r in records()), id="a generator"),
+    ],
+)
+def test_prompts_may_come_in_any_iterable(given: Any) -> None:
+    model = ScriptedModel(answers=answers(longer, "main"))
+    got = create_multi_prompt_optimizer(model, kind="rewrite").invoke(
+        {"trajectories": RUNS, "prompts": given}
+    )
+    assert got == [{"name": "main", "prompt": "You write. Keep letters short."}, records()[1]]
+
+
+@pytest.mark.parametrize(
+    "prompt", [{"name": None, "prompt": "You write."}, {"prompt": "You write."}]
+)
+def test_one_prompt_needs_no_name(prompt: Any) -> None:
+    model = ScriptedModel(answers=answers(longer))
+    given: Any = {"trajectories": RUNS, "prompt": prompt, "prompts": [prompt]}
+    new = "You write. Keep letters short."
+    assert create_prompt_optimizer(model, kind="rewrite").invoke(given) == new
+    [got] = create_multi_prompt_optimizer(model, kind="rewrite").invoke(given)
+    assert got == {**prompt, "prompt": new}
+
+
+@pytest.mark.parametrize("kind", ["gradient", "metaprompt"])
+def test_twenty_steps_may_be_asked_for(kind: Any) -> None:
+    model = ScriptedModel(answers=answers("You write. Keep letters short."))
+    config = {"max_reflection_steps": 20, "min_reflection_steps": None}
+    got = create_prompt_optimizer(model, kind=kind, config=config).invoke(
+        {"trajectories": RUNS, "prompt": "You write."}
+    )
+    assert got == "You write. Keep letters short."
+    assert len(model.sent) == (20 if kind == "metaprompt" else 3)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5, True, 1000])

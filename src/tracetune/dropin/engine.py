@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from tracetune.dropin.optimizer_config import checked_config
 from tracetune.dropin.optimizing import Outcome, Task, outcome_of, state_for
 from tracetune.dropin.small_machine import Machine, build_machine
+from tracetune.dropin.tool_names import tool_names
 from tracetune.errors import InputError, ModelError, NoModelError
 from tracetune.graph.context import Settings
 from tracetune.nodes.calling.models import RULES_ONLY, name_of, resolve_model
@@ -41,6 +42,9 @@ class Engine:
     """langmem's own for the kind."""
     learner: str
     """Name of the model, or `rules`."""
+    tools: tuple[str, ...]
+    """Names of tools that the agent has, called or not."""
+    trusted_feedback: bool
 
     @classmethod
     def of(
@@ -49,11 +53,14 @@ class Engine:
         kind: str,
         config: Mapping[str, Any] | None,
         settings: Settings | None,
+        tools: Iterable[Any] = (),
+        *,
+        trusted_feedback: bool = True,
     ) -> Engine:
         """Build it.
 
         Raises:
-            InputError: The kind or the config is wrong.
+            InputError: The kind, the config or a tool is wrong.
             ModelError: The model's name is wrong, or its provider's package is not installed.
         """
         if kind not in get_args(Kind):
@@ -63,8 +70,10 @@ class Engine:
         if calls is not None:
             settings = settings.model_copy(update={"optimizer_calls": calls})
         learner = name_of(found) if found is not None else settings.model
+        names = tool_names(tools)
         machine = build_machine(found, settings)
-        return cls(machine, settings, cast(Kind, kind), optimizer, learner)
+        own = cast(Kind, kind)
+        return cls(machine, settings, own, optimizer, learner, names, trusted_feedback)
 
     def spec(self, prompt: Mapping[str, Any]) -> Json:
         """How this prompt is to be updated, as nodes take it."""
@@ -75,6 +84,7 @@ class Engine:
             "template_format": form if form in _FORMATS else "auto",
             "style": self.kind,
             "optimizer": dict(self.config),
+            "trusted_feedback": self.trusted_feedback,
         }
 
     def run(self, task: Task, config: RunnableConfig | None) -> Outcome:
@@ -140,7 +150,11 @@ def _told(outcome: Outcome) -> Outcome:
     """The outcome, once its caller can find in the log what they should not miss."""
     for fallback in outcome.fallbacks:
         used, error = fallback["used"], fallback["error"]
+        if refused := fallback.get("refused"):
+            error += f": {'; '.join(refused)}"
         _log.warning("%s: %s; %s was used instead.", fallback["branch"], error, used)
-    for line in (*outcome.notes, *outcome.dropped):
+    for line in outcome.dropped:
+        _log.warning("Not taken: %s", line)
+    for line in outcome.notes:
         _log.info("%s", line)
     return outcome

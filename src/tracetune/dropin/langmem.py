@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from tracetune.dropin.engine import Engine, Kind
+from tracetune.dropin.first_sizes import MADE
 from tracetune.dropin.optimizing import Outcome, Task
 from tracetune.dropin.trajectories import read_trajectories
 from tracetune.errors import InputError
 from tracetune.graph.context import Settings
+from tracetune.nodes.guidelines import outside
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -50,6 +52,8 @@ def create_multi_prompt_optimizer(
     kind: Kind = "gradient",
     config: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
+    tools: Iterable[Any] = (),
+    trusted_feedback: bool = True,
 ) -> MultiPromptOptimizer:
     """Return an optimizer of several prompts: trajectories and prompts in, the same prompts out.
 
@@ -64,12 +68,17 @@ def create_multi_prompt_optimizer(
         config: For `gradient` and `metaprompt`, as langmem's: `max_reflection_steps`,
             `min_reflection_steps`, `metaprompt`, `gradient_prompt`.
         settings: Limits on time, calls, tokens and money, for each `invoke`.
+        tools: The agent's tools or their names: an update may name these, and those that the
+            trajectories call.
+        trusted_feedback: Whether an update may bring in links, addresses and names of tools that
+            stand word for word in feedback, as where it is your own; False where strangers give it.
 
     Raises:
-        InputError: `kind` or `config` is wrong.
+        InputError: `kind`, `config` or a tool is wrong.
         ModelError: The model's name is wrong, or its provider's package is not installed.
     """
-    return MultiPromptOptimizer(Engine.of(model, kind, config, settings))
+    engine = Engine.of(model, kind, config, settings, tools, trusted_feedback=trusted_feedback)
+    return MultiPromptOptimizer(engine)
 
 
 def create_prompt_optimizer(
@@ -79,13 +88,16 @@ def create_prompt_optimizer(
     kind: Kind = "gradient",
     config: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
+    tools: Iterable[Any] = (),
+    trusted_feedback: bool = True,
 ) -> PromptOptimizer:
     """Return an optimizer of one prompt: trajectories and a prompt in, its text out.
 
     Arguments and errors are those of `create_multi_prompt_optimizer`; nothing is chosen, so that
     a `when_to_update` counts only where it is `never`.
     """
-    return PromptOptimizer(Engine.of(model, kind, config, settings))
+    engine = Engine.of(model, kind, config, settings, tools, trusted_feedback=trusted_feedback)
+    return PromptOptimizer(engine)
 
 
 class _Optimizer:
@@ -101,21 +113,23 @@ class _Optimizer:
             InputError: The input lacks a key, or holds something that cannot be read.
         """
         prompts, task = self._read(input)
-        return _optimized(prompts, self._engine.run(task, config))
+        return _optimized(prompts, task, self._engine.run(task, config))
 
     async def arun(
         self, input: Mapping[str, Any], config: RunnableConfig | None = None
     ) -> Optimized:
         """`run`, awaited."""
         prompts, task = await asyncio.to_thread(self._read, input)
-        return _optimized(prompts, await self._engine.arun(task, config))
+        return _optimized(prompts, task, await self._engine.arun(task, config))
 
     def _read(self, given: Mapping[str, Any]) -> tuple[dict[str, Json], Task]:
         prompts = _named(self._prompts(given))
         traces = read_trajectories(_part(given, "trajectories"))
         texts = {name: prompt["prompt"] for name, prompt in prompts.items()}
         specs = {name: self._engine.spec(prompt) for name, prompt in prompts.items()}
-        return prompts, Task(traces, texts, specs, self._choose(prompts))
+        sizes = {name: _first_size(name, prompt) for name, prompt in prompts.items()}
+        choose, tools = self._choose(prompts), self._engine.tools
+        return prompts, Task(traces, texts, specs, choose, sizes, tools)
 
     @abstractmethod
     def _prompts(self, given: Mapping[str, Any]) -> Any: ...
@@ -128,8 +142,8 @@ class MultiPromptOptimizer(_Optimizer, Runnable[dict[str, Any], list[dict[str, A
     """What `create_multi_prompt_optimizer` returns.
 
     Takes {"trajectories", "prompts"}; each prompt is {name, prompt} and, where there are any,
-    when_to_update, update_instructions and template_format. Other keys are handed back as they
-    came.
+    when_to_update, update_instructions, template_format and first_size, the characters that it had
+    at first. These and other keys are handed back as they came.
     """
 
     def invoke(
@@ -191,7 +205,7 @@ class PromptOptimizer(_Optimizer, Runnable[dict[str, Any], str]):
         prompt = _part(given, "prompt")
         if isinstance(prompt, str):
             return [{"name": "prompt", "prompt": prompt}]
-        return [{"name": "prompt", **prompt} if isinstance(prompt, Mapping) else prompt]
+        return [prompt]
 
     def _choose(self, prompts: Mapping[str, Json]) -> bool:
         return False
@@ -205,12 +219,15 @@ def _part(given: Any, key: str) -> Any:
 
 def _named(prompts: Any) -> dict[str, Json]:
     """The prompts by name; the second of a name is told apart by its number."""
-    if isinstance(prompts, str | Mapping) or not isinstance(prompts, Sequence):
+    if isinstance(prompts, str | Mapping) or not isinstance(prompts, Iterable):
         raise InputError(f"prompts must be a list, but got {type(prompts).__name__}.")
     named: dict[str, Json] = {}
-    for number, prompt in enumerate(prompts, start=1):
+    given = list(prompts)
+    for number, prompt in enumerate(given, start=1):
         record: Json = prompt if isinstance(prompt, dict) else {}
         name, text = record.get("name"), record.get("prompt")
+        if name is None and len(given) == 1:
+            name = "prompt"
         if not isinstance(name, str) or not isinstance(text, str):
             raise InputError(
                 f"prompts[{number - 1}] must have a name and a prompt (texts), but got "
@@ -222,8 +239,22 @@ def _named(prompts: Any) -> dict[str, Json]:
     return named
 
 
-def _optimized(prompts: Mapping[str, Json], outcome: Outcome) -> Optimized:
+def _first_size(name: str, prompt: Mapping[str, Any]) -> int:
+    size = prompt.get("first_size")
+    if size is None:
+        size = MADE.of(prompt["prompt"])
+    if size is None:
+        return len(outside(prompt["prompt"]))
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise InputError(f"first_size of prompt {name!r} must be characters, but got {size!r:.40}.")
+    return size
+
+
+def _optimized(prompts: Mapping[str, Json], task: Task, outcome: Outcome) -> Optimized:
     new = outcome.prompts
+    for name, text in new.items():
+        if text != task.prompts[name]:
+            MADE.note(text, task.first_sizes[name])
     return Optimized(
         [
             prompt if new[name] == prompt["prompt"] else {**prompt, "prompt": new[name]}

@@ -25,7 +25,7 @@ _VARIABLES = {
 }
 """What langmem fills into each template, by kind and key."""
 _STEPS = ("max_reflection_steps", "min_reflection_steps")
-MOST_STEPS = 17
+MOST_STEPS = 97
 _PATCHES = 2
 """Calls that langmem may make on top to have an answer mended that does not fit."""
 
@@ -36,14 +36,16 @@ def checked_config(
     """Return the config as langmem may have it, and the most calls it may make for one prompt.
 
     The calls are None where the config says nothing of them. A key that means nothing for the kind
-    is left out with a warning.
+    is left out with a warning; a value of None counts as left out.
 
     Raises:
-        InputError: Steps that are no number from 1 to 17 (of the least: from 0), or a template that
+        InputError: Steps that are no number from 1 to 97 (of the least: from 0), or a template that
             is no text.
     """
     checked: dict[str, Any] = {}
     for key, value in (config or {}).items():
+        if value is None:
+            continue
         if key in _STEPS and kind in ("gradient", "metaprompt"):
             checked[key] = _steps(key, value)
         elif (kind, key) in _VARIABLES:

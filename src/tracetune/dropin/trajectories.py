@@ -36,8 +36,11 @@ def read_trajectories(trajectories: Any) -> list[Trace]:
 
     Taken are one text; `AnnotatedTrajectory`s, pairs of (messages, feedback), records with
     `messages`, bare lists of messages, and texts, in a list, a tuple or any iterable; and one pair
-    or one conversation by itself. Messages are LangChain's objects, dicts or (role, text) pairs,
-    with text, blocks or nothing as their content.
+    or one conversation by itself. A pair may hold a record, or None, for its messages. Messages are
+    LangChain's objects, dicts or (role, text) pairs, with text, blocks or nothing as their content.
+    Feedback is a text, a number, a mapping, a message or a list of these.
+
+    Runs that begin with the same words of the user are runs of the same task.
 
     Raises:
         InputError: One cannot be read; says which.
@@ -77,7 +80,8 @@ def _session(item: Any, index: int) -> _Session:
             return _Session(item["messages"], item.get("feedback"))
         return _Session([item])
     if hasattr(item, "_fields") or _is_pair(item):
-        return _Session(item[0], item[1] if len(item) > 1 else None)
+        first, feedback = item[0], item[1] if len(item) > 1 else None
+        return _Session(first["messages"] if isinstance(first, Mapping) else first, feedback)
     if _is_message(item):
         return _Session([item])
     if isinstance(item, Sequence):
@@ -95,11 +99,16 @@ def _is_pair(item: Any) -> bool:
     if not isinstance(item, list | tuple) or len(item) != 2 or _is_message(item):
         return False
     first, second = item
-    if isinstance(first, str):
+    if isinstance(first, str) or first is None:
         return isinstance(item, tuple)
+    if isinstance(first, Mapping) and "messages" in first:
+        return isinstance(item, tuple) and not _is_conversation(second)
     if not isinstance(first, list | tuple) or _is_message(first) or _is_pair(first):
         return False
-    return all(map(_is_message, first)) and not _is_conversation(second) and not _is_message(second)
+    if not all(map(_is_message, first)) or _is_conversation(second):
+        return False
+    # A message after a conversation says something of it.
+    return isinstance(item, tuple) or not isinstance(second, tuple) or not _is_message(second)
 
 
 def _is_conversation(item: Any) -> bool:
@@ -119,6 +128,7 @@ def _is_message(item: Any) -> bool:
 def _trace(session: _Session, where: str) -> Trace:
     feedback = _feedback(session.feedback)
     steps: tuple[Any, ...] = ()
+    task = None
     if isinstance(session.messages, str):
         steps = tuple(Message("user", line) for line in _parts(session.messages))
     elif session.messages:
@@ -126,6 +136,8 @@ def _trace(session: _Session, where: str) -> Trace:
             steps = read_chat(list(session.messages), agent=AGENT).steps
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: {error}.") from None
+        asked = (s.text for s in steps if isinstance(s, Message) and s.role == "user")
+        task = next(asked, None)
     digest = hashlib.sha256(f"{where}{steps!r}{feedback!r}".encode(errors="replace")).hexdigest()
     told = feedback if isinstance(feedback, Mapping) else {}
     success = told.get("success")
@@ -136,6 +148,7 @@ def _trace(session: _Session, where: str) -> Trace:
         score=_number(told.get("score")),
         feedback=feedback,
         steps=steps,
+        task=task,
     )
 
 
@@ -146,6 +159,7 @@ def _parts(text: str) -> Iterator[str]:
 
 def _feedback(given: Any) -> str | dict[str, Any] | None:
     """Feedback as traces keep it: nothing said is None, and a bare number is a score."""
+    given = _said(given)
     if given is None or (isinstance(given, str) and not given.strip()):
         return None
     if isinstance(given, str):
@@ -156,8 +170,19 @@ def _feedback(given: Any) -> str | dict[str, Any] | None:
     if _number(given) is not None:
         return {"score": given}
     if isinstance(given, list | tuple):
-        return "; ".join(str(part) for part in given if part is not None) or None
+        return "; ".join(str(_said(part)) for part in given if part is not None) or None
     return str(given)
+
+
+def _said(given: Any) -> Any:
+    """The words of a message; what is none, such as a record of some type, stays as it is."""
+    if isinstance(given, tuple) or not _is_message(given):
+        return given
+    try:
+        steps = read_chat([given], agent=AGENT).steps
+    except (TypeError, ValueError):
+        return given
+    return "\n".join(step.text for step in steps if isinstance(step, Message))
 
 
 def _plain(value: Any) -> Any:
