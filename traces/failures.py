@@ -7,7 +7,10 @@ from dataclasses import replace
 
 from tracetune.traces.model import FailureKind, ToolCall, Trace
 
-__all__ = ["CRASH_TEXTS", "REFUSAL_TEXTS", "failure_kind_of", "judged"]
+__all__ = ["CRASH_TEXTS", "EXCUSED", "REFUSAL_TEXTS", "failure_kind_of", "judged"]
+
+EXCUSED: frozenset[FailureKind] = frozenset({"infrastructure", "user"})
+"""Kinds of failure that are none of the agent's: nothing is learned from its doing there."""
 
 REFUSAL_TEXTS = (
     r"(?i)\brate.?limit.?error\b|\brate.?limit(?: is| was| has been)? (?:exceeded|reached)"

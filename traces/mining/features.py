@@ -38,8 +38,8 @@ class AgentRuns:
     """How many runs of an agent there are."""
 
     total: int
-    infrastructure: int
-    """Failures of the infrastructure, which count nowhere else."""
+    excused: int
+    """Failures of the infrastructure or the user, which count nowhere else."""
     known: int
     """Runs whose outcome is known."""
 

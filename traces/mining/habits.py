@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tracetune.traces.analytics.sample import mark_of
+from tracetune.traces.failures import EXCUSED
 from tracetune.traces.model import Trace
 from tracetune.traces.stats import Interval, benjamini_hochberg, newcombe
 
@@ -53,7 +54,8 @@ class Habit:
     """Of the effect, 95 %, by Newcombe's method."""
     p_value: float
     """Two-sided, by `stratified_p_values`: for an order, runs are compared within each task that
-    has both outcomes and within all other runs together; else within such tasks only."""
+    has both outcomes, and all other tasks, each as one run, with runs that have none; else within
+    such tasks only."""
     q_value: float
     """`p_value` corrected for the number of habits tested (Benjamini-Hochberg)."""
     tasks: int
@@ -107,8 +109,9 @@ def mine_habits(
 ) -> list[Habit]:
     """The strongest habits of one agent's runs: by q-value, then effect size.
 
-    Only runs whose outcome is known and is no failure of the infrastructure count. Habits whose
-    effect turns round once runs are compared within their tasks are left out, though tested.
+    Only runs whose outcome is known and is no failure of the infrastructure or the user count.
+    Habits whose effect turns round once runs are compared within their tasks are left out, though
+    tested.
 
     Args:
         most: How many to return.
@@ -116,7 +119,7 @@ def mine_habits(
         outcomes: How many runs failed and succeeded, where the traces are a sample of them taken
             of each outcome apart: so many of one are passed over that the rates are those of all.
     """
-    kept = [t for t in traces if t.success is not None and t.failure_kind != "infrastructure"]
+    kept = [t for t in traces if t.success is not None and t.failure_kind not in EXCUSED]
     if not kept:
         return []
     if outcomes is not None:
@@ -185,18 +188,24 @@ def _tests(runs: Sequence[_Run]) -> Iterator[_Test]:
 
 def _strata(having: _Counts, whole: _Counts, *, rest: bool) -> tuple[_Strata, int]:
     """One row per task with both outcomes, in which some runs have it and others lack it; then,
-    where it may be compared with them, one of all other runs."""
-    mixed = {t for t, won in whole if won and t is not None and (t, False) in whole}
+    where it may be compared with them, one of all other tasks, each as one run, and other runs."""
     rows: dict[str | None, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for start, counts in ((0, having), (2, whole)):
         for (task, won), count in counts.items():
-            row = rows[task if task in mixed else None]
-            row[start] += count * won
-            row[start + 1] += count
-    others = rows.pop(None, None)
-    found = [(w, u, s, n) for w, u, s, n in rows.values() if 0 < u < n or rest]
+            rows[task][start] += count * won
+            rows[task][start + 1] += count
+    others = rows.pop(None, [0, 0, 0, 0])
+    found: _Strata = []
+    for hits, used, successes, runs in rows.values():
+        if 0 < successes < runs:
+            found.append((hits, used, successes, runs))
+            continue
+        # Always the same outcome: its runs are no independent witnesses (see pattern_splits.py).
+        has, ended = int(2 * used >= runs), int(successes > 0)
+        others = [n + m for n, m in zip(others, (has * ended, has, ended, 1), strict=True)]
+    found = [row for row in found if 0 < row[1] < row[3] or rest]
     tasks = sum(0 < row[1] < row[3] for row in found)
-    if rest and others is not None:
+    if rest and others[3]:
         found.append((others[0], others[1], others[2], others[3]))
     return found, tasks
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Mapping, Sequence
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tracetune.errors import TraceError
-from tracetune.traces.mining.features import AgentRuns, Examples, Feature, Task, lowest
-from tracetune.traces.mining.stratified import Ints, summed
-from tracetune.traces.mining.terms import Said, join_said, task_hash
+from tracetune.traces.mining.features import AgentRuns, Examples, Feature, Task
+from tracetune.traces.mining.merging import (
+    TASKS_KEPT,
+    joined,
+    joined_agents,
+    joined_cells,
+    joined_said,
+    joined_unused,
+    kept_tasks,
+    per_feature,
+    sorted_features,
+)
+from tracetune.traces.mining.stratified import Ints
+from tracetune.traces.mining.terms import Said
 
 __all__ = ["TASKS_KEPT", "PatternCounts"]
 
-TASKS_KEPT = 1000
-"""How many tasks of each agent runs are compared within: those with the lowest MD5."""
-
 _LAYOUT = 1
+_WIDTHS = {"cells": 4, "lengths": 3, "loops": 4}
+"""The arrays, and how many columns each has."""
+_UNREADABLE = (KeyError, TypeError, ValueError, IndexError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +54,9 @@ class PatternCounts:
     """Rows (feature, task, failed runs, successful runs), sorted; task -1: any other or none."""
     lengths: Ints
     """Rows (feature, tool calls, runs), sorted; -1 tool calls: unknown."""
+    loops: Ints
+    """Rows (feature, call from which on it is a loop, tool calls, runs), sorted; calls count from
+    1. Runs whose number of tool calls is unknown are left out."""
     said: Mapping[str, tuple[Said, ...]]
     """By agent: what a bounded sample of its runs said."""
     least: int = 1
@@ -53,31 +67,67 @@ class PatternCounts:
             return NotImplemented
         return self._row() == other._row()
 
-    def merge(self, other: PatternCounts) -> PatternCounts:
-        """The counts of both sets of traces together, the same in any order.
+    def merge(self, *others: PatternCounts) -> PatternCounts:
+        """The counts of all sets of traces together, the same in any order.
 
         Raises:
             ValueError: One of them left rare features out: the sums would be too low.
         """
-        parts = (self, other)
+        parts = (self, *others)
         if least := max(part.least for part in parts) - 1:
             raise ValueError(
                 f"Counts of features that at least {least + 1} runs have cannot be merged; "
                 "expected counts of all features (least=1)."
             )
-        features = _sorted({feature for part in parts for feature in part.features})
-        tasks = _kept_tasks(task for part in parts for task in part.tasks)
-        marks, examples = _per_feature(parts, features)
+        features = sorted_features({feature for part in parts for feature in part.features})
+        tasks = kept_tasks(task for part in parts for task in part.tasks)
+        marks, examples = per_feature(parts, features)
         return PatternCounts(
-            agents=_joined_agents(parts),
+            agents=joined_agents(parts),
             tasks=tasks,
             features=features,
             marks=marks,
             examples=examples,
-            unused=_joined_unused(parts, features),
-            cells=_joined_cells(parts, features, tasks),
-            lengths=_joined_lengths(parts, features),
-            said=_joined_said(parts),
+            unused=joined_unused(parts, features),
+            cells=joined_cells(parts, features, tasks),
+            lengths=joined([part.lengths for part in parts], parts, features),
+            loops=joined([part.loops for part in parts], parts, features),
+            said=joined_said(parts),
+        )
+
+    def only(self, *, agent: str | None = None, least: int = 1) -> PatternCounts:
+        """The counts as if only these had been counted.
+
+        Args:
+            agent: One agent's runs.
+            least: Features that at least as many runs have.
+        """
+        import numpy as np
+
+        if agent is None and least <= self.least:
+            return self
+        runs = np.zeros(len(self.features), dtype=np.int64)
+        np.add.at(runs, self.cells[:, 0], self.cells[:, 2] + self.cells[:, 3])
+        places = [
+            place
+            for place, (feature, count) in enumerate(zip(self.features, runs.tolist(), strict=True))
+            if agent in (None, feature.agent) and (count >= least or feature.kind == "attempts")
+        ]
+        tasks = [n for n, task in enumerate(self.tasks) if agent in (None, task[0])]
+        features = tuple(self.features[place] for place in places)
+        cells = _moved(self.cells, 0, places, len(self.features))
+        return PatternCounts(
+            agents={name: own for name, own in self.agents.items() if agent in (None, name)},
+            tasks=tuple(self.tasks[n] for n in tasks),
+            features=features,
+            marks=tuple(self.marks[place] for place in places),
+            examples=tuple(self.examples[place] for place in places),
+            unused={f: self.unused[f] for f in features if f in self.unused},
+            cells=_moved(cells, 1, tasks, len(self.tasks), others=True),
+            lengths=_moved(self.lengths, 0, places, len(self.features)),
+            loops=_moved(self.loops, 0, places, len(self.features)),
+            said={name: own for name, own in self.said.items() if agent in (None, name)},
+            least=max(least, self.least),
         )
 
     def to_json(self) -> str:
@@ -85,6 +135,44 @@ class PatternCounts:
         import orjson
 
         return orjson.dumps(self._row()).decode()
+
+    def to_bytes(self) -> bytes:
+        """The same, smaller and quicker: a numpy archive that `from_bytes` reads."""
+        import numpy as np
+        import orjson
+
+        row = self._head()
+        arrays = {"head": np.frombuffer(orjson.dumps(row), dtype=np.uint8)}
+        for name in _WIDTHS:
+            rows: Ints = getattr(self, name)
+            for place, column in enumerate(rows.T):
+                most = int(np.abs(column).max(initial=0))
+                arrays[f"{name}{place}"] = column.astype(np.min_scalar_type(-most - 1))
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> PatternCounts:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            TraceError: It is something else, or of another version.
+        """
+        import zipfile
+
+        import numpy as np
+        import orjson
+
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                row = orjson.loads(arrays["head"].tobytes())
+                for name, width in _WIDTHS.items():
+                    columns = [arrays[f"{name}{place}"] for place in range(width)]
+                    row[name] = np.stack(columns, axis=1).astype(np.int64)
+            return _from_row(row)
+        except (*_UNREADABLE, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise _unreadable(error) from error
 
     @classmethod
     def from_json(cls, text: str) -> PatternCounts:
@@ -96,23 +184,22 @@ class PatternCounts:
         import orjson
 
         try:
-            row = orjson.loads(text)
-            if row["layout"] != _LAYOUT:
-                raise ValueError(f"layout {row['layout']!r}")
-            return _from_row(row)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            reason = str(error).splitlines()[0]
-            raise TraceError(
-                f"These are no counts of patterns of layout {_LAYOUT}: {reason}."
-            ) from error
+            return _from_row(orjson.loads(text))
+        except _UNREADABLE as error:
+            raise _unreadable(error) from error
 
     def _row(self) -> dict[str, Any]:
+        arrays: dict[str, Ints] = {name: getattr(self, name) for name in _WIDTHS}
+        return self._head() | {name: rows.ravel().tolist() for name, rows in arrays.items()}
+
+    def _head(self) -> dict[str, Any]:
+        """All but the arrays."""
         places = {feature: place for place, feature in enumerate(self.features)}
         return {
             "layout": _LAYOUT,
             "least": self.least,
             "agents": [
-                [name, runs.total, runs.infrastructure, runs.known]
+                [name, runs.total, runs.excused, runs.known]
                 for name, runs in sorted(self.agents.items())
             ],
             "tasks": [list(task) for task in self.tasks],
@@ -121,8 +208,6 @@ class PatternCounts:
                 for f, mark, sides in zip(self.features, self.marks, self.examples, strict=True)
             ],
             "unused": sorted([places[f], _listed(sides)] for f, sides in self.unused.items()),
-            "cells": self.cells.ravel().tolist(),
-            "lengths": self.lengths.ravel().tolist(),
             "said": [
                 [agent, [said.row() for said in found]]
                 for agent, found in sorted(self.said.items())
@@ -130,9 +215,16 @@ class PatternCounts:
         }
 
 
+def _unreadable(error: Exception) -> TraceError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return TraceError(f"These are no counts of patterns of layout {_LAYOUT}: {reason}.")
+
+
 def _from_row(row: Mapping[str, Any]) -> PatternCounts:
     import numpy as np
 
+    if row["layout"] != _LAYOUT:
+        raise ValueError(f"layout {row['layout']!r}")
     features = tuple(Feature(r[0], r[1], tuple(r[2]), r[3]) for r in row["features"])
     return PatternCounts(
         agents={name: AgentRuns(*counts) for name, *counts in row["agents"]},
@@ -141,8 +233,10 @@ def _from_row(row: Mapping[str, Any]) -> PatternCounts:
         marks=tuple(r[4] for r in row["features"]),
         examples=tuple(_sides(r[5]) for r in row["features"]),
         unused={features[place]: _sides(sides) for place, sides in row["unused"]},
-        cells=np.array(row["cells"], dtype=np.int64).reshape(-1, 4),
-        lengths=np.array(row["lengths"], dtype=np.int64).reshape(-1, 3),
+        **{
+            name: np.array(row[name], dtype=np.int64).reshape(-1, width)
+            for name, width in _WIDTHS.items()
+        },
         said={agent: tuple(Said.of(r) for r in found) for agent, found in row["said"]},
         least=row["least"],
     )
@@ -157,115 +251,17 @@ def _sides(rows: Any) -> Examples:
     return failing, succeeding
 
 
-def _sorted(features: Iterable[Feature]) -> tuple[Feature, ...]:
-    return tuple(sorted(features, key=Feature.key))
+def _moved(rows: Ints, column: int, wanted: list[int], count: int, *, others: bool = False) -> Ints:
+    """The rows that have one of these places in a column, with its place among them instead.
 
-
-def _joined_agents(parts: Sequence[PatternCounts]) -> dict[str, AgentRuns]:
-    joined: dict[str, AgentRuns] = {}
-    for part in parts:
-        for name, runs in part.agents.items():
-            old = joined.get(name, AgentRuns(0, 0, 0))
-            joined[name] = AgentRuns(
-                old.total + runs.total,
-                old.infrastructure + runs.infrastructure,
-                old.known + runs.known,
-            )
-    return joined
-
-
-def _kept_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """Of each agent the tasks with the lowest hashes, as pattern_tasks.sql chooses them."""
-    by_agent: dict[str, set[str]] = {}
-    for agent, task in tasks:
-        by_agent.setdefault(agent, set()).add(task)
-    return tuple(
-        sorted(
-            (agent, task)
-            for agent, names in by_agent.items()
-            for task in heapq.nsmallest(TASKS_KEPT, names, key=task_hash)
-        )
-    )
-
-
-def _per_feature(
-    parts: Sequence[PatternCounts], features: Sequence[Feature]
-) -> tuple[tuple[int, ...], tuple[Examples, ...]]:
-    marks: dict[Feature, int] = {}
-    sides: dict[Feature, list[Examples]] = {}
-    for part in parts:
-        for feature, mark, found in zip(part.features, part.marks, part.examples, strict=True):
-            marks[feature] = marks.get(feature, 0) + mark
-            sides.setdefault(feature, []).append(found)
-    return tuple(marks[f] for f in features), tuple(lowest(sides[f]) for f in features)
-
-
-def _joined_unused(
-    parts: Sequence[PatternCounts], features: Sequence[Feature]
-) -> dict[Feature, Examples]:
-    owned = [frozenset(part.features) for part in parts]
-    anyone = [_anyone(part) for part in parts]
-    nobody: Examples = ((), ())
-    joined = {}
-    for feature in features:
-        if feature.kind == "tool_used":
-            # Where no run of a part uses the tool, all of the agent's runs lack it.
-            joined[feature] = lowest(
-                part.unused.get(feature, nobody)
-                if feature in own
-                else everyone.get(feature.agent, nobody)
-                for part, own, everyone in zip(parts, owned, anyone, strict=True)
-            )
-    return {feature: sides for feature, sides in joined.items() if sides != nobody}
-
-
-def _anyone(part: PatternCounts) -> dict[str, Examples]:
-    """The lowest marks among all of each agent's runs."""
-    found: dict[str, list[Examples]] = {}
-    for feature, sides in zip(part.features, part.examples, strict=True):
-        if feature.kind == "attempts":
-            found.setdefault(feature.agent, []).append(sides)
-    return {agent: lowest(sides) for agent, sides in found.items()}
-
-
-def _joined_cells(
-    parts: Sequence[PatternCounts], features: Sequence[Feature], tasks: Sequence[Task]
-) -> Ints:
+    Args:
+        count: How many places there are.
+        others: Keep the rows with -1 too.
+    """
     import numpy as np
 
-    places, numbers = _places(features), _places(tasks)
-    rows = []
-    for part in parts:
-        moved = part.cells.copy()
-        feature_to = np.array([places[f] for f in part.features], dtype=np.int64)
-        # A task of -1 finds the last entry.
-        task_to = np.array([numbers.get(t, -1) for t in part.tasks] + [-1], dtype=np.int64)
-        moved[:, 0] = feature_to[moved[:, 0]]
-        moved[:, 1] = task_to[moved[:, 1]]
-        rows.append(moved)
-    return summed(np.concatenate(rows), 2)
-
-
-def _joined_lengths(parts: Sequence[PatternCounts], features: Sequence[Feature]) -> Ints:
-    import numpy as np
-
-    places = _places(features)
-    rows = []
-    for part in parts:
-        moved = part.lengths.copy()
-        to = np.array([places[f] for f in part.features], dtype=np.int64)
-        moved[:, 0] = to[moved[:, 0]]
-        rows.append(moved)
-    return summed(np.concatenate(rows), 2)
-
-
-def _places(things: Sequence[Any]) -> dict[Any, int]:
-    return {thing: place for place, thing in enumerate(things)}
-
-
-def _joined_said(parts: Sequence[PatternCounts]) -> dict[str, tuple[Said, ...]]:
-    agents = {agent for part in parts for agent in part.said}
-    return {
-        agent: join_said(said for part in parts for said in part.said.get(agent, ()))
-        for agent in agents
-    }
+    to = np.full(count + 1, -1, dtype=np.int64)
+    to[wanted] = np.arange(len(wanted))
+    moved = rows.copy()
+    moved[:, column] = to[rows[:, column]]
+    return moved if others else moved[moved[:, column] >= 0]

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tracetune.traces.mining.features import Examples, Feature
+from tracetune.traces.mining.merging import TASKS_KEPT
 from tracetune.traces.mining.populations import Population, agent_numbers, outcomes
-from tracetune.traces.mining.stratified import Ints, stratified_p_values, summed
+from tracetune.traces.mining.stratified import (
+    Ints,
+    risk_differences,
+    stratified_p_values,
+    summed,
+)
+from tracetune.traces.stats import Interval, newcombe
 
 __all__ = ["Split", "splits"]
 
-_WASTE = frozenset({"loop", "tool_error", "any_error"})
+Effect = tuple[float, Interval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +38,22 @@ class Split:
     p_value: float
     tasks: int
     """Tasks with both outcomes in which some runs have it and others lack it."""
+    effect: Effect
+    """The difference in the share of successes, compared as for `p_value`; and its interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    p_value: float
+    tasks: int
+    effect: Effect
 
 
 def splits(runs: Population, *, least: int) -> list[Split]:
     """Each feature that at least `least` runs have and others lack, for agents with both outcomes.
 
-    Success is compared within each task that has both outcomes, and within all other runs
-    together. For wasted calls p is that of success or of length, the smaller, doubled.
+    Success is compared within each task that has both outcomes, and among the other tasks, once
+    each, and runs without one. For loops p is that of success or of going on, the smaller, doubled.
     """
     import numpy as np
 
@@ -50,6 +66,7 @@ def splits(runs: Population, *, least: int) -> list[Split]:
     wanted = np.flatnonzero(mixed & ~of_calls & (support >= least) & (support < known))
     tested = _success_tests(runs, agent_of, wanted)
     return _with_waste(
+        runs,
         [
             Split(
                 feature=runs.features[n],
@@ -61,61 +78,140 @@ def splits(runs: Population, *, least: int) -> list[Split]:
                 all_runs=int(known[n]),
                 all_successes=int(all_succeeded[agent_of[n]]),
                 all_longs=int(runs.all_longs[agent_of[n]]),
-                p_value=p_value,
-                tasks=tasks,
+                p_value=test.p_value,
+                tasks=test.tasks,
+                effect=test.effect,
             )
-            for n, (p_value, tasks) in zip(wanted.tolist(), tested, strict=True)
-        ]
+            for n, test in zip(wanted.tolist(), tested, strict=True)
+        ],
     )
 
 
-def _success_tests(runs: Population, agent_of: Ints, wanted: Ints) -> list[tuple[float, int]]:
-    """Of each wanted feature the p-value of success, and in how many tasks it was compared."""
+def _success_tests(runs: Population, agent_of: Ints, wanted: Ints) -> list[_Tested]:
+    """What the test of success says of each wanted feature."""
     import numpy as np
 
-    count = len(runs.tasks)
-    # One more than there are tasks: the last says that "any other" is no mixed task.
-    outcomes = np.zeros((count + 1, 2), dtype=np.int64)
-    np.add.at(outcomes, runs.everyone[:, 1], runs.everyone[:, 2:])
-    mixed = outcomes.min(axis=1) > 0
-    mixed[-1] = False
-
-    def stratum(agent: Ints, task: Ints) -> Ints:
-        return np.where(mixed[task], task, count + agent)
-
-    totals = np.zeros((count + len(runs.agents), 2), dtype=np.int64)
-    failed, succeeded = runs.everyone[:, 2], runs.everyone[:, 3]
-    everyone = stratum(runs.everyone[:, 0], runs.everyone[:, 1])
-    np.add.at(totals, everyone, np.column_stack([succeeded, failed + succeeded]))
+    strata = _Strata(runs)
     place = np.full(len(runs.features), -1, dtype=np.int64)
     place[wanted] = np.arange(len(wanted))
     rows = runs.cells[place[runs.cells[:, 0]] >= 0]
-    cells = summed(
-        np.column_stack(
-            [
-                place[rows[:, 0]],
-                stratum(agent_of[rows[:, 0]], rows[:, 1]),
-                rows[:, 3],
-                rows[:, 2] + rows[:, 3],
-            ]
-        ),
-        2,
-    )
-    varied = (cells[:, 1] < count) & (cells[:, 3] < totals[cells[:, 1], 1])
-    tasks = np.bincount(cells[varied, 0], minlength=len(wanted)).tolist()
-    return list(zip(stratified_p_values(cells, totals, len(wanted)), tasks, strict=True))
+    cells = strata.of(place[rows[:, 0]], agent_of[rows[:, 0]], rows[:, 1:])
+    everyone = runs.everyone
+    totals = np.zeros((len(runs.tasks) + len(runs.agents), 2), dtype=np.int64)
+    whole = strata.of(np.zeros(len(everyone), dtype=np.int64), everyone[:, 0], everyone[:, 1:])
+    totals[whole[:, 1]] = whole[:, 2:]
+    count = len(wanted)
+    varied = (cells[:, 1] < len(runs.tasks)) & (cells[:, 3] < totals[cells[:, 1], 1])
+    tasks = np.bincount(cells[varied, 0], minlength=count).tolist()
+    p_values = stratified_p_values(cells, totals, count)
+    effects = risk_differences(cells, totals, count)
+    for row in cells[cells[:, 1] >= len(runs.tasks)].tolist():
+        if not tasks[row[0]]:
+            effects[row[0]] = _plain(row[2], row[3], *totals[row[1]].tolist())
+    return [_Tested(*row) for row in zip(p_values, tasks, effects, strict=True)]
 
 
-def _with_waste(found: list[Split]) -> list[Split]:
-    """With the p-values of wasted calls, which cost time whether or not they cost success."""
+def _plain(won: int, used: int, successes: int, runs: int) -> Effect:
+    """The difference of two shares; of one alone nothing is known."""
+    if used == runs:
+        return 0.0, (-1.0, 1.0)
+    rest = runs - used
+    others = successes - won
+    return won / used - others / rest, newcombe(won, used, others, rest)
+
+
+class _Strata:
+    """Where runs are compared: each task with both outcomes; what is independent beside those.
+
+    Runs of a task that always ends the same way are no independent witnesses: a dozen of them
+    would make a tool that this task takes look like the reason. Such a task counts as one run,
+    which has what at least half of its runs have.
+    """
+
+    def __init__(self, runs: Population) -> None:
+        import numpy as np
+
+        # One more than there are tasks: the last stands for any other task, or none.
+        outcomes = np.zeros((len(runs.tasks) + 1, 2), dtype=np.int64)
+        np.add.at(outcomes, runs.everyone[:, 1], runs.everyone[:, 2:])
+        self._sizes = outcomes.sum(axis=1)
+        self._mixed = outcomes.min(axis=1) > 0
+        self._mixed[-1] = False
+        self._rest = len(runs.tasks) + np.arange(len(runs.agents))
+        self._crowded = np.array([_crowded(runs, self._sizes, a) for a in runs.agents], dtype=bool)
+
+    def of(self, features: Ints, agents: Ints, rows: Ints) -> Ints:
+        """Rows (feature, stratum, successes, runs), sorted, of rows (task, failed, succeeded)."""
+        import numpy as np
+
+        task, failed, succeeded = rows.T
+        alone = (task >= 0) & ~self._mixed[task]
+        has = 2 * (failed + succeeded) >= self._sizes[task]
+        kept = np.where(alone, has, (task >= 0) | ~self._crowded[agents])
+        stratum = np.where(self._mixed[task], task, self._rest[agents])
+        won = np.where(alone, succeeded > 0, succeeded)
+        count = np.where(alone, 1, failed + succeeded)
+        return summed(np.column_stack([features, stratum, won, count])[kept], 2)
+
+
+def _crowded(runs: Population, sizes: Ints, agent: str) -> bool:
+    """Whether there are more tasks than are told apart, and these are run again and again: what
+    the others hold would be taken for independent."""
+    own = [n for n, (owner, _) in enumerate(runs.tasks) if owner == agent]
+    return len(own) >= TASKS_KEPT and int(sizes[own].max()) > 1
+
+
+def _with_waste(runs: Population, found: list[Split]) -> list[Split]:
+    """With the p-values of loops, which cost calls whether or not they cost success."""
     import numpy as np
 
-    waste = [n for n, split in enumerate(found) if split.feature.kind in _WASTE]
-    if not waste:
-        return found
-    cells = [[place, place, found[n].longs, found[n].runs] for place, n in enumerate(waste)]
-    totals = [[found[n].all_longs, found[n].all_runs] for n in waste]
-    p_values = stratified_p_values(np.array(cells), np.array(totals), len(waste))
-    for n, p_value in zip(waste, p_values, strict=True):
+    loops = [n for n, split in enumerate(found) if split.feature.kind == "loop"]
+    numbers = {feature: n for n, feature in enumerate(runs.features)}
+    cells, totals = [], [np.zeros((0, 2), dtype=np.int64)]
+    for place, n in enumerate(loops):
+        agent = runs.agents.index(found[n].feature.agent)
+        own = runs.loops[runs.loops[:, 0] == numbers[found[n].feature]]
+        whole = runs.everyones_lengths[runs.everyones_lengths[:, 0] == agent]
+        ended, waiting = _going_on(own[:, 1:], whole[:, 1:])
+        start = sum(map(len, totals))
+        cells += [
+            (place, start + stratum, *counts) for stratum, counts in enumerate(ended.tolist())
+        ]
+        totals.append(waiting)
+    rows = np.array(cells, dtype=np.int64).reshape(-1, 4)
+    p_values = stratified_p_values(rows, np.concatenate(totals), len(loops))
+    for n, p_value in zip(loops, p_values, strict=True):
         found[n] = replace(found[n], p_value=min(1.0, 2 * min(p_value, found[n].p_value)))
     return found
+
+
+def _going_on(loops: Ints, everyone: Ints) -> tuple[Ints, Ints]:
+    """Whether runs that are in a loop go on for longer than others that have come as far.
+
+    A long run has more of everything, loops too: that runs with a loop are long tells nothing.
+    So at each call at which runs end, those in a loop by then are compared with all that have
+    come to this call.
+
+    Args:
+        loops: Rows (call from which on, calls in all, runs).
+        everyone: Rows (calls in all, runs), the same runs among them.
+
+    Returns:
+        Of each such call, runs in a loop that end there, and that have come there; then the same
+        of everyone.
+
+    Source: Mantel and Byar 1974, J. Am. Stat. Assoc. 69, 81-86.
+    """
+    import numpy as np
+
+    calls = np.unique(everyone[everyone[:, 0] > 0, 0])
+    since, ends, runs = loops.T
+    own, all_ends = [], []
+    for call in calls.tolist():
+        begun = (since <= call) & (ends >= call)
+        own.append((runs[begun & (ends == call)].sum(), runs[begun].sum()))
+        come = everyone[everyone[:, 0] >= call]
+        all_ends.append((come[come[:, 0] == call, 1].sum(), come[:, 1].sum()))
+    counts = (np.array(rows, dtype=np.int64).reshape(-1, 2) for rows in (own, all_ends))
+    in_loop, anyone = counts
+    return in_loop, anyone

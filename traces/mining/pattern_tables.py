@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from tracetune.traces.analytics.sample import mark_of
 from tracetune.traces.mining.features import AgentRuns, Examples, Feature, Task
 from tracetune.traces.mining.pattern_counts import TASKS_KEPT, PatternCounts
 from tracetune.traces.mining.stratified import Ints, summed
-from tracetune.traces.mining.terms import RUNS_SAID, Said, said_in
+from tracetune.traces.mining.terms import RUNS_SAID, Said, Speaker, said_by
 from tracetune.traces.model import Trace
 
-__all__ = ["Queried", "count_patterns"]
+__all__ = ["Queried", "count_few", "count_patterns"]
 
 _KINDS = (
-    "attempts",
+    "",
     "tool_used",
     "tool_error",
     "tool_error",
@@ -27,11 +27,19 @@ _KINDS = (
     "last_tool",
     "loop",
     "hit_limit",
+    "attempts",
 )
 """By the number that pattern_features.sql gives them."""
-_BITS = 19
-_OF_RUN = ("attempts", "any_error", "hit_limit")
-_LARGE = ("pattern_calls", "pattern_cells", "pattern_features", "pattern_missing", "pattern_runs")
+_BITS = 16
+_LARGE = (
+    "pattern_calls",
+    "pattern_cells",
+    "pattern_lengths",
+    "pattern_loops",
+    "pattern_missing",
+    "pattern_rare",
+    "pattern_runs",
+)
 
 Row = Mapping[str, Any]
 
@@ -51,6 +59,10 @@ class Queried(Protocol):
         """The runs with these ids that are in a bounded sample of whole runs."""
         ...
 
+    def clean_rows(self, agent: str, ids: Iterable[str]) -> dict[str, dict[str, Any]] | None:
+        """The same as canonical rows, by id; None where they may hold secrets."""
+        ...
+
 
 def count_patterns(tables: Queried, *, agent: str | None = None, least: int = 1) -> PatternCounts:
     """Count what patterns are mined from.
@@ -59,9 +71,22 @@ def count_patterns(tables: Queried, *, agent: str | None = None, least: int = 1)
         agent: Look at this agent's runs only.
         least: Leave out features that fewer runs have: smaller, but such counts do not merge.
     """
+    with _prepared(tables, agent):
+        return _read(tables, agent, least)
+
+
+def count_few(tables: Queried, most: int) -> PatternCounts | None:
+    """The same of all agents and features; None where these × tasks are more than `most`."""
+    with _prepared(tables, None):
+        [size] = tables.query("pattern_size")
+        return _read(tables, None, 1) if size["cells"] <= most else None
+
+
+@contextlib.contextmanager
+def _prepared(tables: Queried, agent: str | None) -> Iterator[None]:
     try:
         _prepare(tables, agent)
-        return _read(tables, agent, least)
+        yield
     finally:
         _drop(tables, *_LARGE)
 
@@ -72,11 +97,7 @@ def _prepare(tables: Queried, agent: str | None) -> None:
     tables.query("pattern_runs")
     tables.query("pattern_tools", agent=agent)
     tables.query("pattern_errors", agent=agent)
-    for name in ("calls", "loops", "features"):
-        tables.query(f"pattern_{name}")
-    # From here on the features are all that is needed of the calls, which take much room.
-    _drop(tables, "pattern_calls")
-    for name in ("cells", "missing"):
+    for name in ("calls", "loops", "rare", "features", "cells", "lengths", "missing"):
         tables.query(f"pattern_{name}")
 
 
@@ -112,6 +133,7 @@ def _read(tables: Queried, agent: str | None, least: int) -> PatternCounts:
         },
         cells=_cells(features, ordered, tasks, kept_tasks),
         lengths=_lengths(features, ordered),
+        loops=_loops(ordered, tables.query("pattern_since")),
         said=_said(tables, agent),
         least=least,
     )
@@ -132,14 +154,14 @@ class _Names:
                 self._tools[row["number"]] = row["agent"], row["name"]
 
     def feature(self, number: int, error_key: str | None) -> Feature:
-        kind_number, first = number >> 3 * _BITS, number >> 2 * _BITS & 2**_BITS - 1
-        second, third = number >> _BITS & 2**_BITS - 1, number & 2**_BITS - 1
-        kind = _KINDS[kind_number]
-        if kind in _OF_RUN:
-            attempts = (number & 2 ** (2 * _BITS) - 1) - 1
-            return Feature(
-                self._agents[first], kind, (), str(attempts) if not kind_number else None
-            )
+        kind_number = min(number >> 3 * _BITS, len(_KINDS) - 1)
+        kind, rest = _KINDS[kind_number], number - (kind_number << 3 * _BITS)
+        if kind == "attempts":
+            attempts = rest % 2 ** (2 * _BITS) - 1
+            return Feature(self._agents[rest >> 2 * _BITS], kind, (), str(attempts))
+        if kind in ("any_error", "hit_limit"):
+            return Feature(self._agents[rest], kind)
+        first, second, third = (rest >> n * _BITS & 2**_BITS - 1 for n in (2, 1, 0))
         agent, tool = self._tools[first]
         if kind in ("tool_pair", "tool_triple"):
             others = [self._tools[n][1] for n in (second, third) if n]
@@ -149,7 +171,7 @@ class _Names:
 
 
 def _agent(row: Row) -> AgentRuns:
-    return AgentRuns(row["total"], int(row["infrastructure"]), row["runs"])
+    return AgentRuns(row["total"], int(row["excused"]), row["runs"])
 
 
 def _examples(rows: Iterable[Row]) -> dict[int, Examples]:
@@ -189,6 +211,18 @@ def _lengths(features: Sequence[Feature], rows: Sequence[Row]) -> Ints:
     return summed(found[~of_runs[found[:, 0]]], 2)
 
 
+def _loops(features: Sequence[Row], rows: Sequence[Row]) -> Ints:
+    import numpy as np
+
+    places = {row["feature"]: place for place, row in enumerate(features)}
+    found = [
+        (places[row["feature"]], row["since"], row["attempts"], row["runs"])
+        for row in rows
+        if row["feature"] in places
+    ]
+    return np.array(sorted(found), dtype=np.int64).reshape(-1, 4)
+
+
 def _numbers(rows: Sequence[Row], column: str, width: int) -> Ints:
     """The numbers in a column's texts, `width` a row, each behind its feature's place."""
     import numpy as np
@@ -203,24 +237,38 @@ def _numbers(rows: Sequence[Row], column: str, width: int) -> Ints:
 
 def _said(tables: Queried, agent: str | None) -> dict[str, tuple[Said, ...]]:
     """What runs said, by agent."""
-    ids: dict[str, dict[bool, list[str]]] = {}
+    found: dict[str, dict[bool, list[Speaker]]] = {}
     for row in tables.query("pattern_sampled", agent=agent):
-        sides = ids.setdefault(row["agent"], {False: [], True: []})
-        sides[row["success"]].append(row["trace_id"])
-    return {name: _said_by(tables, name, sides) for name, sides in ids.items()}
+        sides = found.setdefault(row["agent"], {False: [], True: []})
+        known = (row["mark"], row["trace_id"], row["success"], row["own"], row["task"])
+        sides[row["success"]].append(Speaker(*known, row["attempts"]))
+    return {name: _said_by(tables, name, sides) for name, sides in found.items()}
 
 
-def _said_by(tables: Queried, agent: str, sides: Mapping[bool, Sequence[str]]) -> tuple[Said, ...]:
-    first = [id for side in sides.values() for id in side[:RUNS_SAID]]
-    traces = tables.traces(agent, first)
-    found = Counter(trace.success for trace in traces)
+def _said_by(
+    tables: Queried, agent: str, sides: Mapping[bool, Sequence[Speaker]]
+) -> tuple[Said, ...]:
+    first = [speaker for side in sides.values() for speaker in side[:RUNS_SAID]]
+    runs = _whole(tables, agent, first)
+    found = Counter(speaker.success for speaker, _ in runs)
     # Huge runs are not kept: others that come next take their places.
     more = [
-        id
+        speaker
         for success, side in sides.items()
         if found[success] < RUNS_SAID
-        for id in side[RUNS_SAID:]
+        for speaker in side[RUNS_SAID:]
     ]
-    if more:
-        traces += tables.traces(agent, more)
-    return said_in(traces, {trace.id: mark_of(agent, trace.id) for trace in traces})
+    return said_by([*runs, *_whole(tables, agent, more)])
+
+
+def _whole(
+    tables: Queried, agent: str, speakers: Sequence[Speaker]
+) -> list[tuple[Speaker, Trace | Row]]:
+    """Those of the runs that are in the sample of whole runs."""
+    known = {speaker.id: speaker for speaker in speakers}
+    if not known:
+        return []
+    rows = tables.clean_rows(agent, known)
+    if rows is not None:
+        return [(known[id], row) for id, row in rows.items()]
+    return [(known[trace.id], trace) for trace in tables.traces(agent, known)]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tracetune.traces.analytics.few import FewTraces
 from tracetune.traces.analytics.tables import TraceTables, opened
 from tracetune.traces.mining.features import AgentRuns, Feature
+from tracetune.traces.mining.few_patterns import count_few_patterns
+from tracetune.traces.mining.kept_counts import counts_of
 from tracetune.traces.mining.pattern_counts import PatternCounts
 from tracetune.traces.mining.pattern_splits import Split, splits
 from tracetune.traces.mining.pattern_tables import count_patterns
 from tracetune.traces.mining.populations import population, term_population
 from tracetune.traces.model import Trace
-from tracetune.traces.stats import Interval, benjamini_hochberg, newcombe
+from tracetune.traces.stats import Interval, benjamini_hochberg
 
 __all__ = [
     "Pattern",
@@ -66,21 +69,23 @@ class Pattern:
     success_with: float
     success_without: float
     effect: float
-    """`success_with` - `success_without` over all runs, whatever their tasks: negative where it
-    goes along with failure."""
+    """Negative where it goes along with failure. Where it was compared within `tasks`, the
+    difference in success within them (`risk_differences`); else `success_with` -
+    `success_without`, but that a task which always ends the same way counts as one run."""
     interval: Interval
-    """Of the effect, 95 %, by Newcombe's method; over all runs, too."""
+    """Of the effect, 95 %; by Newcombe's method where no task was compared within."""
     long_with: float
     """Share of the runs with it that made more than twice the median number of tool calls."""
     long_without: float
     p_value: float
     """Two-sided, of success: runs are compared within each task that has both outcomes, and
-    within all other runs together (`stratified_p_values`; Fisher's exact test where there is no
-    such task). For wasted calls (loops and errors), which cost attempts whether or not they cost
-    success, the smaller of that and the same test of length over all runs, doubled for having
-    looked twice."""
+    all other tasks, each as one run, with runs that have none (`stratified_p_values`; Fisher's
+    exact test where no task has both). For loops, which cost calls whether or not they cost
+    success, the smaller of that and of the test whether runs in a loop go on for longer than
+    others that have come as far (Mantel and Byar 1974), doubled for having looked twice."""
     q_value: float
-    """`p_value` corrected for the number of patterns tried (Benjamini-Hochberg)."""
+    """`p_value` corrected for the number of patterns tried (Benjamini-Hochberg), loops and all
+    others apart (Efron 2008, Ann. Appl. Stat. 2, 197-223)."""
     coverage: float
     """Share of all failures that have it."""
     failing_ids: tuple[str, ...]
@@ -107,20 +112,26 @@ class Patterns(list[Pattern]):
 
 
 def mine_patterns(
-    traces: Iterable[Trace] | TraceTables, *, agent: str | None = None, min_support: int = 3
+    traces: Iterable[Trace] | TraceTables | FewTraces,
+    *,
+    agent: str | None = None,
+    min_support: int = 3,
 ) -> Patterns:
     """Every pattern that was tested, strongest evidence first: by q-value, then effect size.
 
     Runs are compared within their agent, and only those whose outcome is known and is no
-    failure of the infrastructure. Of patterns that hold for the same runs one is kept. The
-    list is empty where no agent has both successes and failures, and says so.
+    failure of the infrastructure or the user. Of patterns that hold for the same runs one is
+    kept. The list is empty where no agent has both successes and failures, and says so.
 
     Args:
         agent: Look at this agent's runs only.
         min_support: Leave out what fewer runs have.
     """
-    with opened(traces) as tables:
-        counts = count_patterns(tables, agent=agent, least=min_support)
+    if isinstance(traces, FewTraces):
+        counts = count_few_patterns(traces.runs(agent), least=min_support)
+    else:
+        with opened(traces) as tables:
+            counts = counts_of(tables, agent=agent, least=min_support)
     return patterns_of(counts, min_support=min_support)
 
 
@@ -137,10 +148,19 @@ def patterns_of(counts: PatternCounts, *, min_support: int = 3) -> Patterns:
         terms = term_population(said, agent, counts.tasks, bound, least=min_support)
         found += splits(terms, least=min_support)
     found = _distinct(found)
-    q_values = benjamini_hochberg([split.p_value for split in found])
-    patterns = [_pattern(split, q) for split, q in zip(found, q_values, strict=True)]
+    patterns = [
+        _pattern(split, q)
+        for family in _families(found)
+        for split, q in zip(family, benjamini_hochberg([s.p_value for s in family]), strict=True)
+    ]
     patterns.sort(key=lambda p: (p.q_value, -abs(p.effect), p.p_value, p.id))
     return Patterns(patterns, why_empty="" if patterns else _why_empty(counts, min_support))
+
+
+def _families(found: Sequence[Split]) -> Iterator[list[Split]]:
+    """Loops and all else: what is wrong by itself needs not to stand out among chance contrasts."""
+    for of_loops in (True, False):
+        yield [split for split in found if (split.feature.kind == "loop") is of_loops]
 
 
 def _distinct(found: Iterable[Split]) -> list[Split]:
@@ -186,8 +206,8 @@ def _pattern(split: Split, q_value: float) -> Pattern:
         support=split.runs,
         success_with=rate_with,
         success_without=rate_without,
-        effect=rate_with - rate_without,
-        interval=newcombe(split.successes, split.runs, successes_without, n_without),
+        effect=split.effect[0],
+        interval=split.effect[1],
         long_with=split.longs / split.runs,
         long_without=(split.all_longs - split.longs) / n_without,
         p_value=split.p_value,
@@ -255,8 +275,8 @@ def _why_empty(counts: PatternCounts, min_support: int) -> str:
 def _lacking(runs: AgentRuns, outcomes: Sequence[int], min_support: int) -> str:
     failed, succeeded = outcomes
     if not runs.known:
-        broken = f", {runs.infrastructure} of them failures of the infrastructure"
-        return f"no outcome is known of {runs.total} runs{broken if runs.infrastructure else ''}"
+        others = f", {runs.excused} of them failures of the infrastructure or the user"
+        return f"no outcome is known of {runs.total} runs{others if runs.excused else ''}"
     if not failed or not succeeded:
         return f"all {runs.known} runs with a known outcome {'failed' if failed else 'succeeded'}"
     return (

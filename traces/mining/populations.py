@@ -42,6 +42,10 @@ class Population:
     """Long runs of each agent."""
     bounds: tuple[float, ...]
     """Of each agent: twice the median number of tool calls."""
+    loops: Ints
+    """Rows (feature, call from which on it is a loop, tool calls, runs)."""
+    everyones_lengths: Ints
+    """Rows (agent, tool calls, runs) of all runs that tell how many calls they made."""
 
 
 def population(counts: PatternCounts) -> Population:
@@ -76,6 +80,8 @@ def population(counts: PatternCounts) -> Population:
         everyone=summed(everyone, 2),
         all_longs=all_longs,
         bounds=bounds,
+        loops=counts.loops,
+        everyones_lengths=np.stack([agent_of, calls, runs], axis=1)[calls > -1],
     )
     return _with_long(_with_unused(whole, counts), calls > limit)
 
@@ -111,6 +117,8 @@ def term_population(
         everyone=summed(np.array(everyone, dtype=np.int64).reshape(-1, 4), 2),
         all_longs=np.array([sum(one.attempts > bound for one in tested_on)], dtype=np.int64),
         bounds=(bound,),
+        loops=np.zeros((0, 4), dtype=np.int64),
+        everyones_lengths=np.zeros((0, 3), dtype=np.int64),
     )
 
 

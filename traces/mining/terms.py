@@ -7,19 +7,23 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracetune.traces.model import Message, Thought, ToolCall, Trace
+from tracetune.traces.failures import EXCUSED
+from tracetune.traces.model import Thought, ToolCall, Trace
+from tracetune.traces.readers.canonical import trace_of
 
 __all__ = [
     "RUNS_SAID",
     "TERMS_TRIED",
     "Said",
+    "Speaker",
     "choose_terms",
     "halves",
     "join_said",
+    "said_by",
     "said_in",
     "task_hash",
     "terms_of",
@@ -49,7 +53,7 @@ class Said:
     """Of the whole run, in characters."""
     success: bool
     counted: bool
-    """False for failures of the infrastructure, whose words are not kept."""
+    """False for failures of the infrastructure or the user, whose words are not kept."""
     task: str | None
     attempts: int
     """-1: unknown."""
@@ -66,19 +70,49 @@ class Said:
         return cls(*row)
 
 
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """What is known of a run, but for its words."""
+
+    mark: int
+    id: str
+    success: bool
+    counted: bool
+    task: str | None
+    attempts: int | None
+
+
 def said_in(traces: Iterable[Trace], marks: Mapping[str, int]) -> tuple[Said, ...]:
     """What these traces of one agent said, those of known outcome; bounded as in `join_said`.
 
     Args:
         marks: Each run's random number, by id.
     """
-    known = [trace for trace in traces if trace.success is not None]
-    lowest = sorted(known, key=lambda trace: (marks[trace.id], trace.id))
+    return said_by(
+        (
+            Speaker(
+                marks[trace.id],
+                trace.id,
+                trace.success,
+                trace.failure_kind not in EXCUSED,
+                trace.task,
+                trace.attempts,
+            ),
+            trace,
+        )
+        for trace in traces
+        if trace.success is not None
+    )
+
+
+def said_by(runs: Iterable[tuple[Speaker, Trace | Mapping[str, Any]]]) -> tuple[Said, ...]:
+    """What these runs of one agent said, each a trace or its canonical row; bounded likewise."""
+    lowest = sorted(runs, key=lambda run: (run[0].mark, run[0].id))
     sides = (
-        itertools.islice((trace for trace in lowest if trace.success is outcome), RUNS_SAID)
+        itertools.islice((run for run in lowest if run[0].success is outcome), RUNS_SAID)
         for outcome in (False, True)
     )
-    return join_said(_said(trace, marks[trace.id]) for side in sides for trace in side)
+    return join_said(_said(speaker, run) for side in sides for speaker, run in side)
 
 
 def join_said(said: Iterable[Said]) -> tuple[Said, ...]:
@@ -185,35 +219,55 @@ def _log_odds(counts: Mapping[str, tuple[int, int]], runs: int) -> dict[str, flo
     return found
 
 
-def _said(trace: Trace, mark: int) -> Said:
-    counted = trace.failure_kind != "infrastructure"
+def _said(speaker: Speaker, run: Trace | Mapping[str, Any]) -> Said:
+    size, spoken = _spoken(run) if isinstance(run, Trace) else _spoken_in_row(run)
+    counted = speaker.counted
     return Said(
-        mark=mark,
-        id=trace.id,
-        size=sum(map(len, _texts(trace))),
-        success=bool(trace.success),
+        mark=speaker.mark,
+        id=speaker.id,
+        size=size,
+        success=speaker.success,
         counted=counted,
-        task=trace.task if counted else None,
-        attempts=-1 if trace.attempts is None else trace.attempts,
-        text=_words(trace) if counted else "",
+        task=speaker.task if counted else None,
+        attempts=-1 if speaker.attempts is None else speaker.attempts,
+        text=_words(spoken) if counted else "",
     )
 
 
-def _texts(trace: Trace) -> Iterator[str]:
+def _spoken(trace: Trace) -> tuple[int, list[str]]:
+    """How many characters there are in all texts of the run, and its own texts."""
+    size, spoken = 0, []
     for step in trace.steps:
         if isinstance(step, ToolCall):
-            yield from (str(dict(step.arguments)), step.result or "", step.error or "")
+            size += len(str(dict(step.arguments))) + len(step.result or "") + len(step.error or "")
         else:
-            yield step.text
+            size += len(step.text)
+            if isinstance(step, Thought) or step.role == "assistant":
+                spoken.append(step.text)
+    return size, spoken
 
 
-def _words(trace: Trace) -> str:
-    """The run's own words; of many the first and the last, 8,000 characters in all."""
-    spoken = (
-        step.text
-        for step in trace.steps
-        if isinstance(step, Thought) or (isinstance(step, Message) and step.role == "assistant")
-    )
+def _spoken_in_row(row: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """The same of a canonical row: to make a trace of it takes several times as long."""
+    size, spoken = 0, []
+    for step in row.get("steps") or ():
+        if step.get("kind") == "tool_call":
+            texts = step.get("result") or "", step.get("error") or ""
+            arguments = step.get("arguments", {})
+            if not (type(arguments) is dict and type(texts[0]) is type(texts[1]) is str):
+                return _spoken(trace_of(row))
+            size += len(str(arguments)) + len(texts[0]) + len(texts[1])
+        elif type(text := step.get("text")) is not str:
+            return _spoken(trace_of(row))
+        else:
+            size += len(text)
+            if step["kind"] == "thought" or step.get("role") == "assistant":
+                spoken.append(text)
+    return size, spoken
+
+
+def _words(spoken: Iterable[str]) -> str:
+    """The words of a run; of many the first and the last, 8,000 characters in all."""
     lines = [" ".join(_WORD.findall(text[:_TEXT].casefold())) for text in spoken]
     text = "\n".join(line for line in lines if line)
     if len(text) <= _TEXT:

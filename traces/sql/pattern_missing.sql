@@ -1,18 +1,17 @@
 -- Candidates for the examples of a tool left unused: the runs of its agent with low marks, on
 -- either side; see pattern_lowest.sql for the bound. `feature` is that of using the tool.
 CREATE OR REPLACE TEMP TABLE pattern_missing AS
-SELECT u.feature, r.run, r.success, r.mark, r.trace_id
+SELECT u.feature, u.tool, r.run, r.success, r.mark, r.trace_id
 FROM pattern_runs AS r
 JOIN (
-  SELECT t.agent, c.feature, n.success,
+  SELECT t.agent, t.number AS tool, c.feature, n.success,
     n.runs - SUM(CASE WHEN n.success THEN c.successes ELSE c.runs - c.successes END) AS missing
   FROM pattern_cells AS c
   JOIN pattern_tools AS t
-    ON c.feature = 144115188075855872 + CAST(t.number AS BIGINT) * 274877906944
+    ON c.feature = 281474976710656 + CAST(t.number AS BIGINT) * 4294967296
   JOIN (
     SELECT agent, success, COUNT(*) AS runs FROM pattern_runs GROUP BY agent, success
   ) AS n ON n.agent = t.agent
-  WHERE c.attempts IS NULL
-  GROUP BY t.agent, c.feature, n.success, n.runs
+  GROUP BY t.agent, t.number, c.feature, n.success, n.runs
 ) AS u ON u.agent = r.agent AND u.success = r.success
 WHERE u.missing > 0 AND CAST(r.mark AS DOUBLE) * u.missing < 65970697666560

@@ -14,4 +14,4 @@ SELECT r.agent, r.trace_id, r.success, r.mark, r.at_limit,
 FROM runs AS r
 JOIN pattern_agents AS a ON a.agent = r.agent
 LEFT JOIN pattern_tasks AS t ON t.agent = r.agent AND t.task = r.task
-WHERE r.counted AND r.success IS NOT NULL
+WHERE r.own AND r.success IS NOT NULL

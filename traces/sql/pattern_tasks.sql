@@ -5,7 +5,7 @@ SELECT agent, task, number
 FROM (
   SELECT agent, task, ROW_NUMBER() OVER (PARTITION BY agent ORDER BY MD5(task)) AS number
   FROM runs
-  WHERE counted AND success IS NOT NULL AND task IS NOT NULL
+  WHERE own AND success IS NOT NULL AND task IS NOT NULL
     AND (CAST($agent AS STRING) IS NULL OR agent = $agent)
   GROUP BY agent, task
 ) AS hashed

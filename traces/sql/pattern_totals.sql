@@ -1,16 +1,17 @@
 -- The features that enough runs have, and every number of tool calls, with all their counts.
-SELECT c.feature, e.error_key,
-  SUM(CASE WHEN c.attempts IS NULL THEN c.marks END) AS marks,
-  STRING_AGG(
-    CASE WHEN c.attempts IS NULL
-      THEN CONCAT_WS(',', c.task_number, c.runs - c.successes, c.successes) END,
-    ',') AS tasks,
-  STRING_AGG(
-    CASE WHEN c.task_number IS NULL THEN CONCAT_WS(',', c.attempts, c.runs) END, ',') AS lengths
-FROM pattern_cells AS c
+-- What belongs together comes as one text of numbers: millions of rows would be slow to hand over.
+SELECT c.feature, e.error_key, l.marks, c.tasks, l.lengths
+FROM (
+  SELECT feature, SUM(runs) AS runs,
+    STRING_AGG(CONCAT_WS(',', task_number, runs - successes, successes), ',') AS tasks
+  FROM pattern_cells GROUP BY feature
+) AS c
+JOIN (
+  SELECT feature, SUM(marks) AS marks,
+    STRING_AGG(CONCAT_WS(',', attempts, runs), ',') AS lengths
+  FROM pattern_lengths GROUP BY feature
+) AS l ON l.feature = c.feature
 LEFT JOIN pattern_errors AS e
-  ON e.number = c.feature % 274877906944
-  AND c.feature >= 144115188075855872 * 3 AND c.feature < 144115188075855872 * 4
-GROUP BY c.feature, e.error_key
-HAVING SUM(CASE WHEN c.attempts IS NULL THEN c.runs END) >= $least
-  OR c.feature < 144115188075855872
+  ON e.number = c.feature % 4294967296
+  AND c.feature >= 281474976710656 * 3 AND c.feature < 281474976710656 * 4
+WHERE c.runs >= $least OR c.feature >= 281474976710656 * 11

@@ -4,7 +4,8 @@ FROM (
   SELECT m.feature, m.success, m.mark, m.trace_id,
     ROW_NUMBER() OVER (PARTITION BY m.feature, m.success ORDER BY m.mark, m.trace_id) AS place
   FROM pattern_missing AS m
-  LEFT JOIN pattern_features AS f ON f.run = m.run AND f.feature = m.feature
-  WHERE f.run IS NULL
+  LEFT JOIN (SELECT run, tool FROM pattern_calls WHERE first_use) AS c
+    ON c.run = m.run AND c.tool = m.tool
+  WHERE c.run IS NULL
 ) AS ordered
 WHERE place <= 5

@@ -62,8 +62,7 @@ def test_unknown_columns_rank_far_above_tables_that_do_not_exist(intercode: Patt
 def test_where_each_task_was_run_once_the_test_is_fishers(intercode: Patterns) -> None:
     _, column = error(intercode, "Unknown column")
     p_value = reference.fisher_exact([[71, 337], [418, 208]])[1]
-    # Doubled, as every error's: it is tested for wasted calls as well.
-    assert column.p_value == pytest.approx(2 * p_value, rel=1e-6)
+    assert column.p_value == pytest.approx(p_value, rel=1e-6)
     assert column.tasks == 0
 
 
@@ -73,8 +72,9 @@ def test_the_loop_of_a_langchain_agent_is_on_top(langchain: Patterns) -> None:
     assert "at least 10 times" in top.text
     assert (top.support, top.success_with, top.success_without) == (4, 0.0, 19 / 46)
     assert (top.long_with, top.long_without) == (1.0, 4 / 46)
-    length = reference.fisher_exact([[4, 0], [4, 42]])[1]
-    assert top.p_value == pytest.approx(2 * length)
+    # They are in the loop by their 11th to 18th call and make 100 calls and more; of the ten others
+    # that come to an 11th call only one does, which is stuck in another loop.
+    assert top.p_value == pytest.approx(0.0185, abs=1e-4)
     assert top.q_value < 0.1
 
 

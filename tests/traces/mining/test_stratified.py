@@ -8,6 +8,7 @@ from scipy import stats
 from tracetune.traces.mining.stratified import (
     cochran_mantel_haenszel,
     exact_conditional,
+    risk_differences,
     stratified_p_values,
     summed,
 )
@@ -136,3 +137,34 @@ def test_very_many_features_are_tested_as_each_alone() -> None:
     ]
     assert stratified_p_values(cells, totals, 300) == alone
     assert 0 < min(alone) < max(alone) == alone[0] == 1.0
+
+
+def test_the_difference_in_one_stratum_is_that_of_its_shares() -> None:
+    cells = np.array([[0, 0, 3, 10], [1, 0, 5, 5]])
+    (effect, (low, high)), (other, _), nothing = risk_differences(cells, np.array([[9, 30]]), 3)
+    assert effect == pytest.approx(3 / 10 - 6 / 20)
+    assert other == pytest.approx(5 / 5 - 4 / 25)
+    assert low < effect < high
+    assert nothing == (0.0, (-1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("strata", "size"),
+    [
+        pytest.param(2, 200, id="two large strata"),
+        pytest.param(100, 4, id="a hundred of four runs each"),
+    ],
+)
+def test_the_interval_covers_the_difference_it_is_of(strata: int, size: int) -> None:
+    """Success is 20 points likelier with the feature, which the likelier successes have more."""
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(400):
+        base = rng.choice([0.1, 0.6], strata)
+        has = rng.random((strata, size)) < (0.2 + base)[:, None]
+        won = rng.random((strata, size)) < base[:, None] + 0.2 * has
+        cells = [[0, n, (won[n] & has[n]).sum(), has[n].sum()] for n in range(strata)]
+        totals = np.column_stack([won.sum(axis=1), np.full(strata, size)])
+        [(_, (low, high))] = risk_differences(np.array(cells), totals, 1)
+        covered += low < 0.2 < high
+    assert 0.92 < covered / 400 < 0.98
