@@ -114,7 +114,14 @@ def metrics(path: Path) -> None:
 
 
 def patterns(path: Path) -> None:
-    """The patterns of tables that were read before."""
+    """The patterns of tables that were read before, counted for the first time."""
+    for counts in cache_of(path).glob("traces-*/part-*/patterns-*"):
+        counts.unlink()
+    patterns_again(path)
+
+
+def patterns_again(path: Path) -> None:
+    """The patterns of what was counted before."""
     with TraceTables.read(path, cache=cache_of(path)) as tables:
         mine_patterns(tables)
 
@@ -127,7 +134,8 @@ def cached(path: Path) -> None:
 ACTS: dict[str, Callable[[Path], None]] = {
     act.__name__: act
     for act in (
-        by_hand, cached, metrics, patterns, read, read_on_all_cores, read_one_by_one, scan,
+        by_hand, cached, metrics, patterns, patterns_again, read, read_on_all_cores,
+        read_one_by_one, scan,
     )
 }  # fmt: skip
 
@@ -177,13 +185,14 @@ def canonical_rows(folder: Path, count: int) -> list[tuple[str, ...]]:
     rounds = 5 if count <= 100_000 else 1
     found = costs(["scan", "read"], path, rounds)
     cost("cached", path)
-    found |= costs(["by_hand", "metrics", "patterns"], path, rounds)
+    found |= costs(["by_hand", "metrics", "patterns", "patterns_again"], path, rounds)
     path.unlink()
     shown = f"{count:,} ({size / 1e6:,.0f} MB)"
     limits = {
         "read": ("scan", "DuckDB's scan", READ_AIM),
         "metrics": ("by_hand", "SQL by hand", METRICS_AIM),
         "patterns": ("metrics", "the metrics", PATTERNS_AIM),
+        "patterns_again": ("metrics", "the metrics", PATTERNS_AIM),
     }
     return [_row(shown, what, found, limit) for what, limit in limits.items()]
 
@@ -197,7 +206,7 @@ def _row(
     met = times <= aim and own.peak_mb <= MEMORY_AIM_MB
     return (
         shown,
-        what,
+        what.replace("_", " "),
         f"{own.seconds:.2f}",
         f"{other.seconds:.2f}",
         f"{times:.2f}",

@@ -44,11 +44,12 @@ def prompts(count: int) -> list[Json]:
     ]
 
 
-def trajectories(count: int) -> list[Any]:
-    """As many conversations of 1,800 characters, two of three with feedback."""
+def trajectories(count: int, take: int = 0) -> list[Any]:
+    """As many conversations of 1,800 characters, two of three with feedback; each take its own."""
     words = ("the report left out what was asked for and came late " * 40)[: CHARACTERS // 2]
     said = [{"role": "user", "content": words}, {"role": "assistant", "content": words}]
-    return [(said, f"Run {i}: say what is missing." if i % 3 else None) for i in range(count)]
+    told = f"of take {take}: say what is missing."
+    return [(said, f"Run {i} {told}" if i % 3 else None) for i in range(count)]
 
 
 def model(count: int, delay_s: float = 0.0) -> ScriptedModel:
@@ -143,8 +144,8 @@ def overheads() -> Iterator[str]:
     for system in ("langmem prompt_memory", "tracetune prompt_memory", "tracetune rewrite"):
         cells = []
         for count in (10, 100, 1000):
-            runs = trajectories(count)
-            times = [timed(system, model(4), runs, 4, sync=True) for _ in range(REPEATS)]
+            takes = [trajectories(count, take) for take in range(REPEATS)]
+            times = [timed(system, model(4), runs, 4, sync=True) for runs in takes]
             cells.append(f"{statistics.median(times) * 1000:.0f}")
         yield f"| {system} | {' | '.join(cells)} |"
     cells = [f"{asyncio.run(cycle_s(count)) * 1000:.0f}" for count in (10, 100, 1000)]
@@ -153,13 +154,19 @@ def overheads() -> Iterator[str]:
 
 async def cycle_s(count: int) -> float:
     """Seconds of one whole cycle of `build_graph`, half of whose runs failed, in memory."""
-    rows = [
-        {"messages": said, "feedback": told, "success": i % 2 == 0, "agent": "agent", "id": str(i)}
-        for i, (said, told) in enumerate(trajectories(count))
-    ]
     agent = {"prompts": {prompt["name"]: prompt["prompt"] for prompt in prompts(4)}}
     times = []
-    for _ in range(REPEATS):
+    for take in range(REPEATS):
+        rows = [
+            {
+                "messages": said,
+                "feedback": told,
+                "success": i % 2 == 0,
+                "agent": "agent",
+                "id": str(i),
+            }
+            for i, (said, told) in enumerate(trajectories(count, take))
+        ]
         graph = build_graph(store=InMemoryStore(), model=model(4))
         given: Json = {"project": "bench", "inline": {"agent": agent}, "traces": rows}
         began = time.perf_counter()

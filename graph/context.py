@@ -56,7 +56,7 @@ class Settings(BaseModel):
     optimizer_calls: int = Field(
         default=4,
         ge=3,
-        le=20,
+        le=100,
         description="Most calls of the model for one prompt in langmem's styles.",
     )
     call_timeout_s: float = Field(

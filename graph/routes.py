@@ -105,12 +105,15 @@ def _fall_back(error: NodeError, branch: Branch, used: str, left: Json) -> Comma
         # Nothing failed: the cycle said at its beginning that it runs on rules alone.
         return Command(update=left, goto=used)
     told, calls = f"tracetune itself failed ({kind})", list[ModelCall]()
+    refused: tuple[str, ...] = ()
     if kind == CallError.__name__ and args:
         failure = CallError(*args)
-        told, calls = str(failure), list(failure.calls)
+        told, calls, refused = str(failure), list(failure.calls), failure.refused
     fallback = Fallback(
         branch=str(branch), agent=branch.agent, error=told, attempts=len(calls), used=used
     )
+    if refused:
+        fallback["refused"] = list(refused)
     return Command(update={"fallbacks": [fallback], "calls": calls, **left}, goto=used)
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from tracetune.nodes.workplace import Workplace
 
@@ -24,14 +24,22 @@ Node = Callable[..., Coroutine[Any, Any, Any]]
 def both_ways(name: str, node: Node, place: Workplace) -> Runnable[Any, Any]:
     """The node as a runnable that `ainvoke` awaits and `invoke` waits for."""
     closed_over = (place,) if "place" in inspect.signature(node).parameters else ()
+    return _BothWays(name, lambda state: node(state, *closed_over))
 
-    async def awaited(state: Any) -> Any:
-        return await node(state, *closed_over)
 
-    def waited(state: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(awaited(state), _loop()).result()
+class _BothWays(Runnable[Any, Any]):
+    # Not a RunnableLambda: it looks at the signatures of its functions at every call, and adds a
+    # run of its own to the node's in every trace.
 
-    return RunnableLambda(waited, awaited, name=name)
+    def __init__(self, name: str, started: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
+        self.name = name
+        self._started = started
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(self._started(input), _loop()).result()
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return await self._started(input)
 
 
 @functools.cache

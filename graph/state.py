@@ -79,6 +79,8 @@ class Subject(TypedDict):
     source_hash: str
     """Content hash of what they, or the request, hold."""
     tools: list[str]
+    other_tools: NotRequired[list[str]]
+    """Tools that only other agents of this cycle have called."""
     traces: int
     set_aside: int
     redacted: NotRequired[dict[str, int]]
@@ -128,6 +130,8 @@ class Measures(TypedDict):
     """What those stand for: `failures` of the agent in all runs, those `sampled`, `clusters` of
     these, and for each of `runs` how many failures it shows, and the number of its cluster."""
     feedback: list[str]
+    remarks: NotRequired[list[str]]
+    """Feedback that stands beside the run it is about in `runs`, as it is shown there."""
     why_no_patterns: NotRequired[str]
     """One sentence where there are none."""
 
@@ -191,6 +195,8 @@ class Fallback(TypedDict):
     """Calls the branch made; 0 where the budget allowed none."""
     used: str
     """The node that took over."""
+    refused: NotRequired[list[str]]
+    """What broke a rule in the answers, where that is why."""
 
 
 class BranchTask(TypedDict):

@@ -7,6 +7,7 @@ only figures, and what a model is shown does not grow with the number of traces.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -22,6 +23,7 @@ from tracetune.nodes.subjects import updatable
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.nodes.writing.demonstrations import choose_demonstrations
 from tracetune.stores.project import Parameter
+from tracetune.traces.failures import EXCUSED
 from tracetune.traces.mining.habits import Habit, mine_habits
 from tracetune.traces.mining.patterns import Pattern
 from tracetune.traces.model import Trace
@@ -38,7 +40,9 @@ async def compute_metrics(state: Ingested, place: Workplace) -> Json:
     """Measure every agent that has traces."""
     evidence = await place.evidence(state)
     settings = Settings.model_validate(state["settings"])
-    embed = place.embed(settings.call_timeout_s)
+    budget = (await place.account(state)).budget
+    # Half of the time: the model's calls have the rest.
+    embed = place.embed(lambda: min(settings.call_timeout_s, budget.left_s() / 2))
     notes: list[str] = []
     measured: dict[str, Measures] = {}
     for agent, subject in state["subjects"].items():
@@ -68,7 +72,8 @@ def measure(
         for name in updatable(subject)
     ]
     parameters = {n: Parameter.model_validate(p) for n, p in subject["parameters"].items()}
-    blames, notes = _blames(found.agent, sample, prompts, patterns, embed)
+    commented = found.commented()
+    blames, notes = _blames(found.agent, sample, commented, prompts, patterns, embed)
     # Of all runs: a sample cannot tell that a lower limit cuts off no run that succeeds.
     runs = found.runs()
     proposals = tune_config(runs, subject["config"], parameters, reward, metrics.refs)
@@ -82,7 +87,7 @@ def measure(
         demonstrations=_demonstrations(sample, subject, habits),
         runs=[run.text for run in shown],
         coverage=_coverage(shown, clusters, sample, runs),
-        feedback=choose_feedback(sample),
+        feedback=choose_feedback(commented),
         why_no_patterns=mined.why_empty,
     )
     return measures, notes
@@ -101,7 +106,7 @@ def _coverage(
 
 def _failed(trace: Trace) -> bool:
     """Whether the agent failed; failures of the user or the infrastructure are none of its own."""
-    return trace.success is False and trace.failure_kind not in ("user", "infrastructure")
+    return trace.success is False and trace.failure_kind not in EXCUSED
 
 
 def _cited(subject: Subject) -> set[str]:
@@ -130,12 +135,14 @@ def _demonstrations(
 def _blames(
     agent: str,
     sample: Sequence[Trace],
+    commented: Sequence[Trace],
     prompts: Sequence[Mapping[str, Any]],
     patterns: Sequence[Pattern],
     embed: Embed | None,
 ) -> tuple[list[Blame], list[str]]:
+    rank = functools.partial(rank_prompts, sample, prompts, patterns=patterns, commented=commented)
     try:
-        return rank_prompts(sample, prompts, patterns=patterns, embed=embed), []
+        return rank(embed=embed), []
     except Exception as error:
         if embed is None:
             raise
@@ -144,4 +151,4 @@ def _blames(
             f"{agent}: the embedding function of the store failed "
             f"({type(error).__name__}): feedback was matched by its words alone."
         )
-        return rank_prompts(sample, prompts, patterns=patterns), [note]
+        return rank(), [note]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langgraph.runtime import get_runtime
@@ -21,10 +21,13 @@ from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.mirror import mirror
 from tracetune.stores.project import Project
+from tracetune.traces.readers.base import told_aside
 
 __all__ = ["ingest_traces"]
 
 Json = dict[str, Any]
+
+OTHER_TOOLS_KEPT = 300
 
 
 async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
@@ -49,6 +52,8 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
         subjects[agent], told = await _subject(found, sources[agent], memory, settings, learner)
         notes += told
         progress("ingest_traces", f"{agent}: {found.n} traces")
+    for subject in subjects.values():
+        subject["other_tools"] = _tools_of_others(subject, subjects.values())
     place.shelf.put(cycle, evidence)
     return {
         "request": request.model_dump(),
@@ -59,6 +64,11 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
         **_nothing_yet(),
         "notes": Overwrite(notes),
     }
+
+
+def _tools_of_others(subject: Subject, all_subjects: Iterable[Subject]) -> list[str]:
+    others = {tool for other in all_subjects for tool in other["tools"]}
+    return sorted(others - {*subject["tools"]})[:OTHER_TOOLS_KEPT]
 
 
 def _nothing_yet() -> Json:
@@ -196,9 +206,4 @@ def _redacted(counts: Mapping[str, int]) -> str:
 
 
 def _set_aside_notes(found: Evidence) -> list[str]:
-    if not found.set_aside:
-        return []
-    first, count = found.set_aside[0], len(found.set_aside)
-    where = f"{first.source} {first.position}: " if first.position else ""
-    records = "1 record was" if count == 1 else f"{count} records were"
-    return [f"{found.agent}: {records} set aside; the first: {where}{first.reason}"]
+    return [f"{found.agent}: {told_aside(found.set_aside)}"] if found.set_aside else []

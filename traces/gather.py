@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from tracetune.traces.readers.base import Reader, shown
@@ -74,7 +75,7 @@ class Gatherer:
         one.record.append(part)
         if self._seen % _EVERY == 0:
             self._weighed += 1
-            size = len(orjson.dumps(part, default=str, option=orjson.OPT_NON_STR_KEYS))
+            size = len(orjson.dumps(part, default=_plain, option=orjson.OPT_NON_STR_KEYS))
             self._mean += (size - self._mean) / self._weighed
         self._seen += 1
         self._parts += 1
@@ -90,3 +91,7 @@ class Gatherer:
         """Take out all, in the order of their last parts."""
         while self._open:
             yield self.take()
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else str(value)

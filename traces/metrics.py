@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tracetune.traces.analytics.few import FewTraces
 from tracetune.traces.analytics.partials import GroupCounts, MetricsPartial
 from tracetune.traces.analytics.tables import TraceTables, opened
 from tracetune.traces.model import Trace
@@ -83,7 +84,7 @@ class Metrics:
 
 
 def compute_metrics(
-    traces: Iterable[Trace] | TraceTables,
+    traces: Iterable[Trace] | TraceTables | FewTraces,
     *,
     by: Sequence[str] = ("agent",),
     reward: RewardSpec = RewardSpec(),  # noqa: B008 (frozen)
@@ -101,6 +102,8 @@ def compute_metrics(
     Raises:
         InputError: `by` names something no trace has.
     """
+    if isinstance(traces, FewTraces):
+        return metrics_of(traces.count(by), reward, refs)
     with opened(traces) as tables:
         return metrics_of(count_metrics(tables, by), reward, refs)
 

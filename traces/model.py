@@ -8,7 +8,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-__all__ = ["FailureKind", "Message", "Step", "Thought", "ToolCall", "Trace"]
+__all__ = [
+    "MAX_COST_USD",
+    "MAX_LATENCY_S",
+    "FailureKind",
+    "Message",
+    "Step",
+    "Thought",
+    "ToolCall",
+    "Trace",
+]
+
+MAX_LATENCY_S = 1e9
+"""No run or call took longer, in seconds: 31 years. More was counted in other units."""
+
+MAX_COST_USD = 1e9
+"""No run cost more: metrics add up billionths of a dollar, and of a second, in whole numbers."""
 
 FailureKind = Literal["agent", "user", "infrastructure", "unknown"]
 
@@ -43,6 +58,7 @@ class ToolCall:
     """The error's text; None when the call succeeded or nothing is known."""
     started_at: datetime | None = None
     latency_s: float | None = None
+    """From 0 to `MAX_LATENCY_S`."""
     by: Literal["agent", "user"] = "agent"
     """Whose call it was: user simulators call tools too, and those are no attempts."""
     agent: str | None = None
@@ -65,6 +81,7 @@ class Trace:
     started_at: datetime | None = None
     """In UTC."""
     latency_s: float | None = None
+    """From 0 to `MAX_LATENCY_S`; a trace with another cannot be counted."""
     success: bool | None = None
     score: float | None = None
     feedback: str | Mapping[str, Any] | None = None
@@ -77,6 +94,7 @@ class Trace:
     tokens_in: int | None = None
     tokens_out: int | None = None
     cost_usd: float | None = None
+    """From 0 to `MAX_COST_USD`; a trace with another cannot be counted."""
     failure_kind: FailureKind = "unknown"
     labels: Mapping[str, str] = field(default_factory=dict)
     """Anything else worth grouping by; `ended_by` says what ended the run."""

@@ -5,17 +5,15 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tracetune.errors import TraceError
-from tracetune.traces.gather import Gathered, Gatherer, TooLateError
 from tracetune.traces.model import Trace
-from tracetune.traces.readers.base import UNUSABLE, BadRecord, Context, Reader, reason_of, shown
+from tracetune.traces.readers.base import BadRecord, Reader, shown
 from tracetune.traces.readers.canonical import CANONICAL
-from tracetune.traces.readers.files import NotJson, find_files, records_of
+from tracetune.traces.readers.files import find_files
 from tracetune.traces.readers.langfuse import LANGFUSE
 from tracetune.traces.readers.langgraph import LANGGRAPH
 from tracetune.traces.readers.langsmith import LANGSMITH
@@ -28,9 +26,18 @@ from tracetune.traces.readers.stratus import STRATUS
 from tracetune.traces.readers.tau2 import TAU2
 from tracetune.traces.readers.tau_bench import TAU_BENCH
 from tracetune.traces.readers.trajectory import TRAJECTORY
+from tracetune.traces.reading import OnBad, Reading
 from tracetune.traces.redaction import Redactor
 
-__all__ = ["FORMATS", "BadRecord", "read_traces"]
+__all__ = [
+    "FORMATS",
+    "BadRecord",
+    "ReadTraces",
+    "read_traces",
+    "readers_for",
+    "redacted",
+    "silence",
+]
 
 # The first whose shape a record has reads it: from the most telling shape to the least.
 _READERS = (
@@ -50,12 +57,8 @@ _READERS = (
 FORMATS = ("auto", *sorted(reader.name for reader in _READERS))
 """What `format` may be."""
 
-_PROBE = 100
-"""How many records of a file may be of no known format before the file is refused."""
-
 _log = logging.getLogger(__name__)
 
-OnBad = Callable[[BadRecord], None]
 Source = str | os.PathLike[str] | Iterable[Any]
 MappingSource = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -68,7 +71,7 @@ def read_traces(
     strict: bool = False,
     redactor: Redactor | None = None,
     on_bad: OnBad | None = None,
-) -> Iterator[Trace]:
+) -> ReadTraces:
     """Return an iterator of the traces in `source`, files in sorted order, records in theirs.
 
     A record that cannot be used is set aside and never stops the run: it goes to `on_bad`,
@@ -91,26 +94,62 @@ def read_traces(
             in a folder or by a glob is set aside instead, unless all of them are of no use.
             With `strict`, anything that is set aside.
     """
-    if format not in FORMATS:
-        raise TraceError(f"format is {format!r}, expected one of {', '.join(FORMATS)}")
-    if mapping is not None and format != "auto":
-        raise TraceError(f"format is {format!r}, expected none beside a mapping")
-    mapped = None if mapping is None else load_mapping(mapping)
-    readers = [r for r in _READERS if format in ("auto", r.name)]
+    readers, mapped = readers_for(format, mapping)
     redacting = redactor or Redactor()
     tell = _refuse if strict else on_bad or _warn
-
-    def clean(bad: BadRecord) -> None:  # a reason may show what stood in the record
-        tell(replace(bad, reason=redacting.text(bad.reason)))
-
-    traces = _traces(source, _Reading([mapped.reader] if mapped else readers, clean))
+    reading = Reading(readers, redacted(tell, redacting))
+    traces = _traces(source, reading)
     if mapped:
         traces = _telling_what_is_silent(traces, mapped)
     traces = map(redacting.trace, traces)
-    return _stopping(traces) if strict else traces
+    return ReadTraces(_stopping(traces) if strict else traces, reading, strict=strict)
 
 
-def _traces(source: Source, reading: _Reading) -> Iterator[Trace]:
+class ReadTraces(Iterator[Trace]):
+    """The traces of `read_traces`, which know where the last one that was given stands."""
+
+    def __init__(self, traces: Iterator[Trace], reading: Reading, *, strict: bool) -> None:
+        self._traces = traces
+        self._reading = reading
+        self.strict = strict
+        """Whether nothing may be set aside."""
+
+    def __next__(self) -> Trace:
+        return next(self._traces)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The file, or "records", and the position in it, as those of a `BadRecord`."""
+        return self._reading.place
+
+
+def readers_for(format: str, mapping: MappingSource | None) -> tuple[list[Reader], Mapped | None]:
+    """Return the readers that `read_traces` uses, and the mapping where that is the one.
+
+    Raises:
+        TraceError: `format` is not known, or `mapping` is wrong.
+    """
+    if format not in FORMATS:
+        raise TraceError(f"format is {format!r}, expected one of {', '.join(FORMATS)}")
+    if mapping is None:
+        return [reader for reader in _READERS if format in ("auto", reader.name)], None
+    if format != "auto":
+        raise TraceError(f"format is {format!r}, expected none beside a mapping")
+    mapped = load_mapping(mapping)
+    return [mapped.reader], mapped
+
+
+def redacted(tell: OnBad, redactor: Redactor) -> OnBad:
+    """Return what tells of bad records without secrets: a reason may show what stood in one."""
+    return lambda bad: tell(replace(bad, reason=redactor.text(bad.reason)))
+
+
+def silence(name: str, field: str, rows: int) -> None:
+    """Warn that a field of a mapping was null in all the records there were."""
+    _log.warning("%s: %s gave nothing in any of %d records", name, field, rows)
+
+
+def _traces(source: Source, reading: Reading) -> Iterator[Trace]:
     if isinstance(source, str | os.PathLike):
         return reading.files(*find_files(source), str(source))
     if not isinstance(source, Iterable) or isinstance(source, bytes | bytearray):
@@ -133,7 +172,7 @@ def _warn(bad: BadRecord) -> None:
 def _telling_what_is_silent(traces: Iterator[Trace], mapped: Mapped) -> Iterator[Trace]:
     yield from traces
     for name in mapped.silent():
-        _log.warning("%s: %s gave nothing in any of %d records", mapped.name, name, mapped.rows)
+        silence(mapped.name, name, mapped.rows)
 
 
 class _RefusedError(Exception):
@@ -154,136 +193,3 @@ def _stopping(traces: Iterator[Trace]) -> Iterator[Trace]:
     except _RefusedError as refused:
         bad = refused.bad
         raise TraceError(f"{bad.source}:{bad.position}: {bad.reason}") from None
-
-
-class _Reading:
-    """One call of `read_traces`: the readers it may use and where its bad records go."""
-
-    def __init__(self, readers: list[Reader], on_bad: OnBad) -> None:
-        self.readers = readers
-        self.on_bad = on_bad
-        self.memo: dict[Path, Any] = {}
-
-    def files(self, paths: list[Path], named: bool, source: str) -> Iterator[Trace]:
-        """Yield the traces of all files; a named file must be usable, of found ones any."""
-        useless: list[TraceError] = []
-        for path in paths:
-            try:
-                yield from self.file(path)
-            except TraceError as error:
-                if named:
-                    raise
-                useless.append(error)
-                self.on_bad(BadRecord(str(path), 1, str(error).removeprefix(f"{path}: ")))
-        if not paths:
-            raise TraceError(
-                f"{source}: holds no .json, .jsonl, .ndjson (gzipped or not) or .parquet file"
-            )
-        if len(useless) == len(paths):
-            more = f" ({len(paths)} files, none can be used)" if len(paths) > 1 else ""
-            raise TraceError(f"{useless[0]}{more}")
-
-    def file(self, path: Path) -> Iterator[Trace]:
-        """Yield the traces of one file."""
-        records = records_of(path)
-        head: list[tuple[int, Any]] = []
-        found = None
-        for record in itertools.islice(records, _PROBE):
-            head.append(record)
-            if found := self._reader_of(record[1]):
-                break  # what follows may be of any size, and is not held
-        if head and found is None:
-            raise TraceError(f"{path}: is in no known format, expected {self.expected()}")
-        yield from self.records(itertools.chain(head, records), str(path), path, found)
-
-    def records(
-        self,
-        records: Iterable[tuple[int, Any]],
-        source: str,
-        path: Path | None,
-        found: Reader | None = None,
-    ) -> Iterator[Trace]:
-        """Yield the traces of records; one of unclear shape is read as all others are."""
-        one = _Records(self, source, path)
-        if found is not None:
-            one.known.add(found.name)
-        for position, record in records:
-            if isinstance(record, Trace):
-                yield record
-            elif isinstance(record, NotJson):
-                one.set_aside(position, record.reason)
-            elif reader := self._reader_of(record):
-                one.known |= {reader.name} if path else set()  # data in memory may mix formats
-                yield from one.read(reader, position, record)
-            else:
-                yield from one.unclear(position, record)
-        for gathered in one.gatherer.rest():
-            yield from one.whole(gathered)
-
-    def expected(self) -> str:
-        """Return what a record may be."""
-        names = ", ".join(reader.name for reader in self.readers)
-        return names if len(self.readers) == 1 else f"{names}; others need a mapping"
-
-    def _reader_of(self, record: Any) -> Reader | None:
-        if isinstance(record, NotJson | Trace):
-            return None
-        return next((reader for reader in self.readers if reader.matches(record)), None)
-
-
-class _Records:
-    """The records of one file, or those given as data."""
-
-    def __init__(self, reading: _Reading, source: str, path: Path | None) -> None:
-        self.reading = reading
-        self.source = source
-        self.path = path
-        self.known: set[str] = set()
-        self.gatherer = Gatherer()
-
-    def set_aside(self, position: int, reason: str) -> None:
-        self.reading.on_bad(BadRecord(self.source, position, reason))
-
-    def read(self, reader: Reader, position: int, record: Any) -> Iterator[Trace]:
-        """Yield what a record gives: its traces, or those its parts make room for."""
-        if reader.parts is None:
-            yield from self.whole(Gathered(reader, position, record))
-            return
-        try:
-            for key, part in reader.parts(record):
-                self.keep(reader, position, key, part)
-                while self.gatherer.is_full:
-                    yield from self.whole(self.gatherer.take())
-        except UNUSABLE as error:
-            self.set_aside(position, reason_of(error))
-
-    def keep(self, reader: Reader, position: int, key: str, part: Any) -> None:
-        """Add a part to those of its trace, if that is still open."""
-        try:
-            self.gatherer.add(reader, key, part, position)
-        except TooLateError as late:
-            self.set_aside(position, str(late))
-
-    def unclear(self, position: int, record: Any) -> Iterator[Trace]:
-        """Yield the traces of a record that has no known shape."""
-        readers = self.reading.readers
-        if isinstance(record, Mapping | list | tuple):
-            likely = readers if len(readers) == 1 else [r for r in readers if r.name in self.known]
-            if len(likely) == 1:
-                yield from self.read(likely[0], position, record)
-                return
-        is_object = isinstance(record, Mapping)
-        found = shown(sorted(map(str, record)), 80) if is_object else type(record).__name__
-        expected = self.reading.expected()
-        self.set_aside(position, f"{found} is in no known format, expected {expected}")
-
-    def whole(self, gathered: Gathered) -> Iterator[Trace]:
-        """Yield the traces of a record, or of all parts of one trace."""
-        position = gathered.position
-        context = Context(
-            self.path, lambda reason: self.set_aside(position, reason), self.reading.memo
-        )
-        try:
-            yield from gathered.reader.read(gathered.record, context)
-        except UNUSABLE as error:
-            self.set_aside(position, reason_of(error))

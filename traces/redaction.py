@@ -31,6 +31,8 @@ _DEEPEST = 100
 _ENDLESS = 2_000
 """Levels that no JSON has which was read from a file."""
 
+_NO_TEXT = frozenset({bool, float, int, type(None)})
+
 _counting = threading.Lock()
 
 
@@ -91,8 +93,8 @@ class Redactor:
         # One look at everything at once: nearly all traces hold nothing, and this is quick.
         if not self._on:
             return trace
-        texts = _texts(trace)
-        if texts is not None and not self._suspects(_encoded("\0".join(texts))):
+        text = _all_text(trace)
+        if text is not None and not self._suspects(_encoded(text)):
             return trace
         clean: Trace = self._record(trace, 0)
         return clean
@@ -163,15 +165,17 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")  # JSON may hold half a character
 
 
-def _texts(trace: Trace) -> list[str] | None:
-    """Return all texts of a trace, a key of a mapping as in `key: value`, for what it may name.
+def _all_text(trace: Trace) -> str | None:
+    """Return all texts of a trace in one, a key of a mapping as in `key: value`.
 
     None if it is nested so deep that it may hold itself.
     """
-    texts = [trace.id, trace.agent, trace.release or "", trace.task or ""]
+    texts: list[str] = [trace.id, trace.agent, trace.release or "", trace.task or ""]
+    names: list[Any] = []
     level: list[Any] = [trace.feedback, trace.labels]
     for step in trace.steps:
-        texts.append(step.agent or "")
+        if step.agent:
+            texts.append(step.agent)
         if isinstance(step, ToolCall):
             texts.append(step.name)
             level += (step.arguments, step.result, step.error)
@@ -180,15 +184,22 @@ def _texts(trace: Trace) -> list[str] | None:
     for _ in range(_ENDLESS):
         inner: list[Any] = []
         for value in level:
-            if isinstance(value, str):
+            kind = type(value)
+            if kind is str:
                 texts.append(value)
-            elif isinstance(value, Mapping):
-                texts += (f"{key}:" for key in (*value, value.get("name")))
+            elif kind in _NO_TEXT:
+                continue
+            elif kind is dict or isinstance(value, Mapping):
+                names += value
+                if "name" in value:
+                    names.append(value["name"])
                 inner += value.values()
             elif isinstance(value, list | tuple):
                 inner += value
+            elif isinstance(value, str):
+                texts.append(value)
         if not inner:
-            return texts
+            return "\0".join([*map(str, texts), *(f"{name}:" for name in names)])
         level = inner
     return None
 

@@ -3,102 +3,127 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tracetune.graph.context import PROMPT_TOKENS
 from tracetune.graph.state import PromptTask
-from tracetune.nodes.evidence.shortening import shorten, shorten_to, tokens_of
+from tracetune.nodes.calling.calls import unusable
+from tracetune.nodes.evidence.shortening import shorten_to, tokens_of
 from tracetune.nodes.evidence.showing import FittedEvidence, fit, fit_evidence
-from tracetune.nodes.guidelines import current_guidelines, outside
-from tracetune.prompts.loader import fence
+from tracetune.nodes.guidelines import current_guidelines
+from tracetune.prompts.loader import fence, render
 
 __all__ = [
-    "SAID_AGAIN",
+    "ANSWER_TOKENS",
+    "Briefing",
     "answer_room",
     "brief",
+    "evidence_beside",
     "instructions_of",
-    "shown_evidence",
+    "most_tokens",
     "text_room",
-    "trajectories",
 ]
 
-Json = dict[str, Any]
-
-RESERVED = 2_000
-"""Tokens of every call that are kept for the words around the evidence: ours with the schema of
-the answer, or langmem's."""
-SAID_AGAIN = 500
-"""Tokens of what is said besides when asking again."""
-WHY_SHOWN, INSTRUCTIONS_SHOWN = 600, 1_200
-"""Characters."""
-
-
-def text_room(settings: Mapping[str, Any]) -> int:
-    """Tokens that a prompt's own text may take in a call: what it leaves is for the evidence."""
-    return (_most(settings) - RESERVED) * 2 // 3
+ANSWER_TOKENS = 350
+"""Of every call, for the schema of the answer: in some forms it is a part of what is sent."""
+WORDS = 1_200
+"""Tokens that the longest of our prompts takes without what is put into it, with that schema and
+the reason why the prompt was chosen."""
+WHY_TOKENS = 200
+SAID_AGAIN = 600
+"""Tokens of what is said besides the refused answer when asking again."""
 
 
-def answer_room(settings: Mapping[str, Any], text: str) -> int:
-    """Tokens that a refused answer may take in the call that asks again, beside the text."""
-    return max(0, _most(settings) - RESERVED - tokens_of(text) - SAID_AGAIN)
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """What a model is asked."""
+
+    text: str
+    coverage: str
+    """How much of what failed it is shown; empty where nothing failed."""
 
 
-def brief(task: PromptTask, text: str = "", again: int = 0) -> dict[str, str]:
-    """The inputs that every prompt for an update takes, with all that strangers wrote fenced.
+def brief(stem: str, task: PromptTask, prompt: str, again: int = 0, **more: str) -> Briefing:
+    """The prompt `<stem>.md` for an update, with all that strangers wrote fenced.
+
+    Everything is counted as it is sent; the evidence gets the room that is left.
 
     Args:
-        text: What is shown of the prompt itself.
+        prompt: How the prompt itself is shown.
         again: Tokens that what is said besides takes.
+        more: Inputs of this prompt alone.
+
+    Raises:
+        CallError: Even without any evidence it is more than `max_prompt_tokens`.
     """
-    choice = task["choice"]
-    shown = shown_evidence(task, text, again)
-    return {
+    choice, most = task["choice"], most_tokens(task["settings"])
+    given = {
         "agent": choice["agent"],
         "name": choice["prompt"],
-        "why": fence("data", shorten(choice["why"], WHY_SHOWN)),
-        "instructions": shorten(instructions_of(task), INSTRUCTIONS_SHOWN) or "as seems best",
-        "guidelines": fence("data", _guidelines(task)),
-        "evidence": fence("data", shown.evidence),
-        "runs": shown.runs,
-        "tools": fence("data", _tools(task)),
-    }
+        "prompt": prompt,
+        "why": fence("data", shorten_to(choice["why"], WHY_TOKENS, fenced=True)),
+        "instructions": instructions_of(task) or "as seems best",
+    } | more
+    blank = dict.fromkeys(("guidelines", "tools", "evidence"), fence("data", "")) | {"runs": ""}
+    most -= ANSWER_TOKENS + again
+    room = max(0, most - tokens_of(render(stem, **given, **blank)))
+    given["guidelines"] = fence("data", _guidelines(task, room // 4))
+    given["tools"] = fence("data", _tools(task, room // 8))
+    blank = {"evidence": fence("data", ""), "runs": ""}
+    room = most - tokens_of(render(stem, **given, **blank))
+    if room < 0:
+        raise unusable(
+            f"what must be sent takes {most_tokens(task['settings']) - room:,} tokens, more than "
+            f"max_prompt_tokens ({most_tokens(task['settings']):,})"
+        )
+    shown = fit_evidence(task["measures"], room)
+    text = render(stem, **given, evidence=fence("data", shown.evidence), runs=shown.runs)
+    return Briefing(text, shown.coverage)
+
+
+def evidence_beside(task: PromptTask, taken: int) -> FittedEvidence:
+    """The evidence that a call has room for in which so many tokens are taken."""
+    return fit_evidence(task["measures"], most_tokens(task["settings"]) - taken)
 
 
 def instructions_of(task: PromptTask) -> str:
-    """How the prompt's owner wants it updated; empty where nothing is said."""
+    """How the prompt's owner wants it updated, in a sixth of the room; empty where not said."""
     spec = task["subject"]["prompt_specs"].get(task["choice"]["prompt"], {})
-    return str(spec.get("update_instructions") or "")
+    room = (most_tokens(task["settings"]) - WORDS) // 6
+    return shorten_to(str(spec.get("update_instructions") or ""), room)
 
 
-def trajectories(task: PromptTask) -> str:
-    """The same evidence as one text, for optimizers that take their runs so."""
-    shown = shown_evidence(task, outside(task["subject"]["prompts"][task["choice"]["prompt"]]))
-    return "\n".join([fence("evidence", shown.evidence), shown.runs])
+def text_room(settings: Mapping[str, Any], again: int = 0) -> int:
+    """Tokens that a prompt's own text may take in a call: three fifths of what others leave.
+
+    Args:
+        again: Tokens that what is said besides takes.
+    """
+    return max(0, most_tokens(settings) - WORDS - again) * 3 // 5
 
 
-def shown_evidence(task: PromptTask, text: str, again: int = 0) -> FittedEvidence:
-    """The evidence that a call has room for beside the text, its guidelines and the tools."""
-    taken = tokens_of(text) + tokens_of(_guidelines(task)) + tokens_of(_tools(task)) + again
-    room = _most(task["settings"]) - RESERVED - taken
-    return fit_evidence(task["measures"], max(0, room))
+def answer_room(task: PromptTask, text: str) -> int:
+    """Tokens that a refused answer may take in the call that asks again, beside the text."""
+    taken = WORDS + tokens_of(text) + tokens_of(instructions_of(task)) + SAID_AGAIN
+    return max(0, most_tokens(task["settings"]) - taken) * 2 // 3
 
 
-def _most(settings: Mapping[str, Any]) -> int:
+def most_tokens(settings: Mapping[str, Any]) -> int:
+    """Tokens that a call may be sent."""
     return int(settings.get("max_prompt_tokens", PROMPT_TOKENS))
 
 
-def _guidelines(task: PromptTask) -> str:
-    """The prompt's guidelines, in up to a sixth of the room; those that say most come first."""
+def _guidelines(task: PromptTask, room: int) -> str:
+    """The prompt's guidelines that fit; those that say most come first."""
     known = current_guidelines(task["subject"], task["choice"]["prompt"])
-    room = (_most(task["settings"]) - RESERVED) // 6
     lines, _ = fit([f"{g['id']}: {g['text']}" for g in known], room)
     if left_out := len(known) - len(lines):
         lines.append(f"and {left_out} more")
     return "\n".join(lines) or "none"
 
 
-def _tools(task: PromptTask) -> str:
-    """The names of the agent's tools, in up to a twelfth of the room."""
-    room = (_most(task["settings"]) - RESERVED) // 12
+def _tools(task: PromptTask, room: int) -> str:
+    """The names of the agent's tools that fit."""
     names, _ = fit([f"`{tool}`" for tool in task["subject"]["tools"]], room)
-    return shorten_to(", ".join(names), room) or "none known"
+    return ", ".join(names) or "none known"

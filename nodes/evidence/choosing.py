@@ -17,6 +17,7 @@ from tracetune.nodes.evidence.shortening import shorten
 from tracetune.prompts.loader import fence
 from tracetune.traces.analytics.errors_text import error_key
 from tracetune.traces.analytics.tables import STEP_LIMITS
+from tracetune.traces.failures import EXCUSED
 from tracetune.traces.mining.patterns import Pattern
 from tracetune.traces.model import Trace
 
@@ -45,6 +46,8 @@ class Shown:
     """How many failed runs it shows: 1 or 0."""
     cluster: int | None
     """Which of the clusters they are from, the largest being 0."""
+    run: str
+    """Its id; of a pair, that of the failed one."""
 
 
 def choose_runs(traces: Sequence[Trace], patterns: Sequence[Pattern]) -> tuple[list[Shown], int]:
@@ -74,9 +77,10 @@ def clusters_of(traces: Sequence[Trace], patterns: Sequence[Pattern]) -> dict[st
     Failures of the user or the infrastructure are no failures of the agent.
     """
     failed = [t for t in traces if t.success is False]
-    failed = [t for t in failed if t.failure_kind not in ("user", "infrastructure")]
+    failed = [t for t in failed if t.failure_kind not in EXCUSED]
     usual = _usual_tools(traces)
-    strong = harmful(patterns)
+    # What is wrong by itself stands behind a failure; what tool came last may only be its sign.
+    strong = sorted(harmful(patterns), key=lambda pattern: pattern.kind not in _FAULTS)
     clusters: dict[str, list[Trace]] = {}
     for trace in sorted(failed, key=_order):
         clusters.setdefault(cause_of(trace, strong, usual), []).append(trace)
@@ -86,11 +90,11 @@ def clusters_of(traces: Sequence[Trace], patterns: Sequence[Pattern]) -> dict[st
 def cause_of(trace: Trace, patterns: Sequence[Pattern], usual: Sequence[str]) -> str:
     """What most likely stands behind a failure, to complete "the agent …": the first that holds.
 
-    Its strongest pattern; its last error; what ended it; a usual tool that it never called; its
+    The first pattern it has; its last error; what ended it; a usual tool that it never called; its
     last tool.
 
     Args:
-        patterns: Harmful ones, strongest first.
+        patterns: Harmful ones, in the order in which they are looked for.
         usual: Tools that successful runs call.
     """
     calls = list(trace.agent_calls())
@@ -140,6 +144,7 @@ def _has(trace: Trace, pattern: Pattern) -> bool:
     return False
 
 
+_FAULTS = ("loop", "tool_error", "any_error", "hit_limit")
 _TIMES = re.compile(r" at least (\d+) times$")
 _ERROR = re.compile(r'^gets from `.*?` the error "(.*)"$', re.DOTALL)
 
@@ -193,13 +198,14 @@ def _shown(failed: Trace, partners: Sequence[Trace], cluster: int) -> Shown:
     near = max(partners[:PARTNERS], key=lambda other: likeness(failed, other))
     text = show_pair(failed, near, PAIR_CHARACTERS)
     lines = "- of the one that failed, + of the one that succeeded, others of both"
-    return Shown(fence("run", text, outcome="two runs of one task", lines=lines), 1, cluster)
+    shown = fence("run", text, outcome="two runs of one task", lines=lines)
+    return Shown(shown, 1, cluster, failed.id)
 
 
 def _alone(trace: Trace, cluster: int | None) -> Shown:
     outcome = {True: "succeeded", False: "failed", None: "unknown"}[trace.success]
     text = fence("run", show_steps(trace, RUN_CHARACTERS), outcome=outcome)
-    return Shown(text, int(trace.success is False), cluster)
+    return Shown(text, int(trace.success is False), cluster, trace.id)
 
 
 def choose_feedback(traces: Sequence[Trace]) -> list[str]:
@@ -232,6 +238,7 @@ def _varied(texts: Sequence[str]) -> list[str]:
         best = min(left, key=lambda n: (nearest[n], n))
         chosen.append(best)
         for n in left:
-            shared = len(words[n] & words[best]) / max(1, len(words[n] | words[best]))
-            nearest[n] = max(nearest[n], shared)
+            both = len(words[n] & words[best])
+            either = len(words[n]) + len(words[best]) - both
+            nearest[n] = max(nearest[n], both / max(1, either))
     return [texts[n] for n in chosen]

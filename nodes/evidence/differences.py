@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tracetune.nodes.evidence.shortening import shorten, step_line
+from tracetune.nodes.evidence.shortening import fenced_tokens, shorten_to, step_line
 from tracetune.traces.analytics.errors_text import error_key
 from tracetune.traces.model import Message, Step, Thought, ToolCall, Trace
 
@@ -20,8 +20,10 @@ __all__ = ["key_of", "likeness", "show_pair", "show_steps"]
 
 STEPS = 200
 """Of a longer run, the first and the last hundred are compared."""
-_GAP = 40
-"""Characters that a mark of left out steps takes, at most."""
+BYTES = 3
+"""Of what is sent, to a token: so many of the characters that plain English is written in."""
+_GAP = 14
+"""Tokens that a mark of left out steps takes, at most."""
 _FIRST, _TELLING, _NEAR, _OTHER, _THOUGHT, _NEVER = range(6)
 """How much a step tells: the lower, the sooner it is shown."""
 
@@ -59,7 +61,7 @@ def likeness(one: Trace, other: Trace) -> float:
 
 
 def show_steps(trace: Trace, most: int) -> str:
-    """A run's steps in at most about `most` characters.
+    """A run's steps in at most about `most` characters: fewer where these take more to send.
 
     Shown first are what was asked, the errors and the end, then what stands beside these, then
     the rest from the beginning on. Equal steps in a row become one.
@@ -70,7 +72,8 @@ def show_steps(trace: Trace, most: int) -> str:
 def show_pair(failed: Trace, succeeded: Trace, most: int) -> str:
     """The steps of two runs of a task as a diff of at most about `most` characters.
 
-    Lines with `-` are of the failed run, those with `+` of the other, and all others of both.
+    They are fewer where these take more to send: signs of XML, letters beyond ASCII. Lines with
+    `-` are of the failed run, those with `+` of the other, and all others of both.
     """
     before, after = _steps(failed), _steps(succeeded)
     rows: list[_Row] = []
@@ -153,14 +156,15 @@ def _by_telling(rows: Sequence[_Row], place: int) -> bool:
 def _filled(rows: Sequence[_Row], most: int) -> str:
     """As many rows as there is room for, with marks for the rest; what tells most goes first."""
     each = max(120, most // 6)
-    texts = [f"{row.sign} {shorten(row.text, each)}" for row in rows]
+    texts = [f"{row.sign} {shorten_to(row.text, -(-each // BYTES), fenced=True)}" for row in rows]
     shown: set[int] = set()
-    left = most
+    left = most // BYTES
     places = [place for place, row in enumerate(rows) if row.rank != _NEVER]
     for place in sorted(places, key=lambda n: (rows[n].rank, n)):
-        if len(texts[place]) + _GAP <= left or not shown:
+        size = fenced_tokens(f"{texts[place]}\n")
+        if size + _GAP <= left or not shown:
             shown.add(place)
-            left -= len(texts[place]) + 1
+            left -= size
     lines: list[str] = []
     hidden: list[_Row] = []
     for place, row in enumerate(rows):

@@ -9,7 +9,7 @@ import contextlib
 import re
 import threading
 import weakref
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 from tracetune.errors import InputError, TraceError
 from tracetune.graph.schemas import CycleInput
 from tracetune.stores.project import AgentSpec, Project
+from tracetune.traces.analytics.few import FewTraces, read_records
 from tracetune.traces.analytics.partials import MetricsPartial
 from tracetune.traces.analytics.tables import TraceTables
 from tracetune.traces.metrics import Metrics, metrics_of
@@ -27,7 +28,7 @@ from tracetune.traces.read import BadRecord
 from tracetune.traces.redaction import Redactor
 from tracetune.traces.reward import RewardRefs, RewardSpec
 
-__all__ = ["CACHE", "Evidence", "EvidenceShelf", "RunRows", "SharedTables", "gather"]
+__all__ = ["CACHE", "Evidence", "RunRows", "SharedTables", "gather"]
 
 CACHE = ".tracetune/traces"
 """Where a project keeps what was read of its files; it may be removed at any time."""
@@ -42,11 +43,11 @@ class SharedTables:
 
     def __init__(
         self,
-        tables: TraceTables,
+        tables: TraceTables | FewTraces,
         set_aside: Sequence[BadRecord] = (),
         redacted: Mapping[str, int] | None = None,
     ) -> None:
-        self._held = [tables]
+        self._held: list[TraceTables | FewTraces] = [tables]
         self._lock = threading.Lock()
         self.set_aside = tuple(set_aside)
         """Records that could not be read."""
@@ -54,24 +55,25 @@ class SharedTables:
         """Kind of secret → how many were taken out."""
         self.agents = tables.agents()
         """How many runs each agent has, by what the traces call it."""
-        weakref.finalize(self, _close, self._held)
-        # The later one goes first: at the interpreter's end it does not, and the other does.
-        weakref.finalize(self, _close_aside, self._held).atexit = False
+        if not isinstance(tables, FewTraces):
+            weakref.finalize(self, _close, self._held)
+            # The later one goes first: at the interpreter's end it does not, and the other does.
+            weakref.finalize(self, _close_aside, self._held).atexit = False
 
     @contextlib.contextmanager
-    def in_use(self) -> Iterator[TraceTables]:
+    def in_use(self) -> Iterator[TraceTables | FewTraces]:
         """The tables, which no other thread uses within the block."""
         with self._lock:
             yield self._held[0]
 
 
-def _close(held: list[TraceTables]) -> None:
+def _close(held: list[TraceTables | FewTraces]) -> None:
     # Taken out, too: a database that outlives the interpreter's end complains of leaks.
     while held:
         held.pop().close()
 
 
-def _close_aside(held: list[TraceTables]) -> None:
+def _close_aside(held: list[TraceTables | FewTraces]) -> None:
     # Removing files blocks, and whoever lets go of the tables may be an event loop. No daemon, as
     # the thread of a loop may be: the interpreter would end amid DuckDB's work, and abort.
     while held:
@@ -164,12 +166,18 @@ class Evidence:
         """A bounded sample of whole runs, by id: all of them where there are few."""
         with self.tables.in_use() as tables:
             kept = tables.kept(self.name)
-        return [t if t.agent == self.agent else replace(t, agent=self.agent) for t in kept]
+        return self._own_traces(kept)
+
+    def commented(self) -> list[Trace]:
+        """Whole runs with feedback, by id: bounded, and most may not be in the sample."""
+        with self.tables.in_use() as tables:
+            kept = tables.commented(self.name)
+        return self._own_traces(kept)
 
     def runs(self) -> RunRows:
         """All runs, without their steps."""
         with self.tables.in_use() as tables:
-            return RunRows(self.agent, tables.columns("agent_runs", agent=self.name))
+            return RunRows(self.agent, tables.rows(self.name))
 
     def tools(self) -> list[str]:
         """Names of the tools it called, sorted: the most called ones; no name that is not plain.
@@ -177,20 +185,22 @@ class Evidence:
         Whoever made a trace chose its names: one that holds a sentence is no tool to write about.
         """
         with self.tables.in_use() as tables:
-            rows = tables.query("agent_tools", agent=self.name)
-        plain = [row["name"] for row in rows if _TOOL_NAME.fullmatch(row["name"])]
+            names = tables.tools(self.name)
+        plain = [name for name in names if _TOOL_NAME.fullmatch(name)]
         return sorted(plain[:TOOLS_KEPT])
 
     def has(self, id: str) -> bool:
         """Whether one of its runs has this id."""
         with self.tables.in_use() as tables:
-            [row] = tables.query("agent_has", agent=self.name, id=id)
-        return bool(row["runs"])
+            return tables.has(self.name, id)
 
     def _group(self, one: Metrics, names: Sequence[str] | None) -> dict[str, Any]:
         if names is None:
             return {"agent": self.agent}
         return {name: one.group.get(name) for name in names}
+
+    def _own_traces(self, traces: Iterable[Trace]) -> list[Trace]:
+        return [t if t.agent == self.agent else replace(t, agent=self.agent) for t in traces]
 
     def _own_pattern(self, pattern: Pattern) -> Pattern:
         return pattern if pattern.agent == self.agent else replace(pattern, agent=self.agent)
@@ -213,7 +223,7 @@ def gather(
         raise InputError("There is no project file here: carry the agents as `inline`.")
     specs = [project.agent(name) for name in request.agents] or list(project.agents.values())
     if request.traces:
-        sent = _read(request.traces, strict=request.strict)
+        sent = _read_sent(request)
         return {spec.name: Evidence.of(spec.name, sent, spec.trace_agent) for spec in specs}
     read: dict[tuple[object, ...], SharedTables] = {}
     for spec in specs:
@@ -234,12 +244,22 @@ def gather(
 def _gather_inline(request: CycleInput) -> dict[str, Evidence]:
     if not request.traces:
         raise TraceError("traces must hold the runs of the inline agents, but is empty.")
-    tables = _read(request.traces, strict=request.strict)
+    tables = _read_sent(request)
     names = list(request.inline)
     if len(names) == 1 and len(tables.agents) == 1:
         # One agent, and runs of one agent: they are its own, whatever they call it.
         return {names[0]: Evidence.of(names[0], tables, next(iter(tables.agents)))}
     return {name: Evidence.of(name, tables) for name in names}
+
+
+def _read_sent(request: CycleInput) -> SharedTables:
+    """The traces that the request carries."""
+    bad: list[BadRecord] = []
+    redactor = Redactor()
+    tables = read_records(
+        request.traces, strict=request.strict, on_bad=bad.append, redactor=redactor
+    )
+    return SharedTables(tables, bad, redactor.counts)
 
 
 def _read_files(spec: AgentSpec, cache: Path, strict: bool, *, keep: bool) -> SharedTables:
@@ -276,30 +296,3 @@ def _read(
         cache=cache,
     )
     return SharedTables(tables, bad, redactor.counts)
-
-
-class EvidenceShelf:
-    """The evidence of the latest cycles, by what stands for each; bounded, safe under threads."""
-
-    def __init__(self, size: int = 4) -> None:
-        self._size = size
-        self._kept: OrderedDict[str, Mapping[str, Evidence]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def put(self, cycle: str, evidence: Mapping[str, Evidence]) -> None:
-        """Keep the evidence; the oldest goes when the shelf is full."""
-        with self._lock:
-            self._kept[cycle] = evidence
-            self._kept.move_to_end(cycle)
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-
-    def get(self, cycle: str) -> Mapping[str, Evidence] | None:
-        """The evidence of this cycle, by agent, if it still is here."""
-        with self._lock:
-            return self._kept.get(cycle)
-
-    def drop(self, cycle: str) -> None:
-        """Keep it no longer; whoever still uses it does so to the end."""
-        with self._lock:
-            self._kept.pop(cycle, None)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from xml.sax.saxutils import escape
+
 from tracetune.traces.model import Message, Step, Thought, ToolCall
 
-__all__ = ["shorten", "shorten_to", "step_line", "tokens_of"]
+__all__ = ["fenced_tokens", "shorten", "shorten_to", "step_line", "tokens_of"]
 
 CHARACTERS = {"message": 400, "thought": 300, "name": 80, "arguments": 200, "result": 250}
 """Most of each part of a step that is shown."""
+LEAST_SHOWN = 32
+"""Characters: with fewer, a cut text would say little but that it is cut."""
 
 
 def shorten(text: str, most: int) -> str:
@@ -18,10 +22,21 @@ def shorten(text: str, most: int) -> str:
     return f"{text[:half]} … {len(text) - 2 * half} characters … {text[-half:]}"
 
 
-def shorten_to(text: str, tokens: int) -> str:
-    """The text shortened to about so many tokens."""
-    size = tokens_of(text)
-    return text if size <= tokens else shorten(text, max(40, len(text) * tokens // size))
+def shorten_to(text: str, tokens: int, *, fenced: bool = False) -> str:
+    """The text, or as much of its beginning and end as so many tokens hold; empty where none is.
+
+    Args:
+        fenced: Count it as it is sent between tags: `<`, `>` and `&` take more there.
+    """
+    measure = fenced_tokens if fenced else tokens_of
+    most, cut = len(text), text
+    while (size := measure(cut)) > tokens:
+        # A part may be denser than the whole: the bound shrinks until what is left fits.
+        most = min(most - 1, most * tokens // size)
+        if most < LEAST_SHOWN:
+            return ""
+        cut = shorten(text, most)
+    return cut
 
 
 def tokens_of(text: str) -> int:
@@ -31,6 +46,11 @@ def tokens_of(text: str) -> int:
     code and JSON three tenths, Chinese a quarter to a third.
     """
     return (len(text.encode("utf-8", "replace")) + 2) // 3
+
+
+def fenced_tokens(text: str) -> int:
+    """How many tokens a text takes at most as it is sent between tags that it cannot close."""
+    return tokens_of(escape(text))
 
 
 def step_line(step: Step) -> str:

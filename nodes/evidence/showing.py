@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
-from xml.sax.saxutils import escape
 
 from tracetune.graph.state import Measures
 from tracetune.nodes.evidence.choosing import choose_feedback
 from tracetune.nodes.evidence.differences import show_steps
-from tracetune.nodes.evidence.shortening import shorten, tokens_of
+from tracetune.nodes.evidence.shortening import fenced_tokens, shorten, shorten_to, tokens_of
 from tracetune.prompts.loader import fence
 from tracetune.traces.model import Trace
 
@@ -32,6 +31,9 @@ TOOLS_SHOWN = 12
 NAME_SHOWN, PATTERN_SHOWN = 80, 300
 """Characters of a tool's name, and of a pattern's text, that are shown."""
 _COVERAGE_TOKENS = 60
+LEAST_CUT = 120
+"""Tokens: a run, or a text of feedback, is not cut to less than that."""
+_LEFT_OUT = "  … more is left out …"
 
 Json = Mapping[str, Any]
 
@@ -91,41 +93,106 @@ def fit(lines: Iterable[str], room: int) -> tuple[list[str], int]:
 
     What is too long is passed over, and what comes after it still may fit.
     """
-    kept = []
-    for line in lines:
-        if (size := tokens_of(escape(line)) + 1) <= room:
-            kept.append(line)
-            room -= size
-    return kept, room
+    texts = list(lines)
+    part = _Part(texts, [fenced_tokens(line) + 1 for line in texts])
+    left = part.take(room)
+    return part.shown(), left
 
 
 def fit_evidence(measures: Measures, room: int, more: Iterable[str] = ()) -> FittedEvidence:
-    """As much of the evidence as so many tokens hold.
+    """As much of the evidence as so many tokens hold, counted as it is sent.
 
-    Figures and patterns come first, in up to half of the room. Of the rest a third is kept for
-    feedback, and runs take what they can of the others; what these leave is for feedback too.
+    Figures with patterns, runs, and feedback are each sure of a third. What feedback and figures
+    leave of theirs is for runs, and what these leave for feedback, then for figures. Where not
+    even one run, or one text of feedback, fits into its part, the first one is cut.
 
     Args:
         more: Lines that come after the patterns.
     """
-    patterns = measures["patterns"]
-    told = show_metrics(measures["metrics"]).splitlines() + show_patterns(patterns).splitlines()
-    told, left = fit([*told, *more], room // 2)
-    room -= room // 2 - left + _COVERAGE_TOKENS
+    lines = show_metrics(measures["metrics"]).splitlines()
+    lines += [*show_patterns(measures["patterns"]).splitlines(), *more]
+    told = _Part(lines, [fenced_tokens(line) + 1 for line in lines])
     lines = [f"feedback: {text}" for text in measures["feedback"]]
-    feedback, left = fit(lines, room // 3)
-    room -= room // 3 - left
-    shown: list[int] = []
-    for place, text in enumerate(measures["runs"]):
-        if (size := tokens_of(text) + 1) <= room:  # fenced already
-            shown.append(place)
-            room -= size
-    feedback += fit([line for line in lines if line not in feedback], room)[0]
-    coverage = coverage_text(measures.get("coverage", {}), shown)
-    if coverage:
-        told.append(f"the runs that are shown: {coverage}")
-    runs = "\n".join(measures["runs"][place] for place in shown)
-    return FittedEvidence("\n".join([*told, *feedback]), runs, coverage)
+    feedback = _Part(lines, [fenced_tokens(line) + 1 for line in lines])
+    runs = _Part([*measures["runs"]], [tokens_of(text) + 1 for text in measures["runs"]])
+    room = max(0, room - _COVERAGE_TOKENS)
+    left = room - 2 * (room // 3)
+    left += told.take(room // 3)
+    left += feedback.take_or_cut(room // 3, _cut_line)
+    left = runs.take_or_cut(left, _cut_run)
+    left = told.take(feedback.take(left))
+    coverage = coverage_text(measures.get("coverage", {}), sorted(runs.taken))
+    evidence = told.shown()
+    if coverage and room:
+        evidence.append(f"the runs that are shown: {coverage}")
+    evidence += feedback.shown()
+    return FittedEvidence("\n".join(evidence), "\n".join(runs.shown()), coverage)
+
+
+@dataclass(slots=True)
+class _Part:
+    """Texts of one kind, and which of them there is room for."""
+
+    texts: list[str]
+    sizes: list[int]
+    """Tokens of each, as it is sent."""
+    taken: set[int] = field(default_factory=set)
+
+    def take(self, room: int) -> int:
+        """Take what fits of the texts that are not taken yet; the room that is left."""
+        for place, size in enumerate(self.sizes):
+            if place not in self.taken and size <= room:
+                self.taken.add(place)
+                room -= size
+        return room
+
+    def take_or_cut(self, room: int, cut: Callable[[str, int], str]) -> int:
+        """Take what fits or, where nothing does, the first text cut; the room that is left."""
+        left = self.take(room)
+        if not self.texts or self.taken or room < LEAST_CUT:
+            return left
+        if text := cut(self.texts[0], room - 1):
+            self.texts[0], self.taken = text, {0}
+            return 0
+        return left
+
+    def shown(self) -> list[str]:
+        """The texts that are taken, in their order."""
+        return [self.texts[place] for place in sorted(self.taken)]
+
+
+def _cut_line(text: str, tokens: int) -> str:
+    return shorten_to(text, tokens, fenced=True)
+
+
+def _cut_run(text: str, tokens: int) -> str:
+    """The lines of a fenced run that fit; empty where none does. All tags stay.
+
+    What was asked and what differs from another run goes first, then what is nearer to the end.
+    """
+    lines = text.split("\n")
+    tags = {place for place, line in enumerate(lines) if line.startswith("<")}
+    steps = [place for place in range(len(lines)) if place not in tags]
+    differs = {place for place in steps if lines[place][:1] in ("-", "+")}
+    ranked = sorted(
+        steps, key=lambda n: (n != steps[0], n not in differs, n if n in differs else -n)
+    )
+    # What is left out has a mark: at most one more than there are lines.
+    mark = tokens_of(_LEFT_OUT) + 1
+    left = tokens - mark - sum(tokens_of(lines[place]) + 1 for place in tags)
+    kept: set[int] = set()
+    for place in ranked:
+        size = tokens_of(lines[place]) + 1 + mark
+        if size <= left:
+            kept.add(place)
+            left -= size
+    shown: list[str] = []
+    for place, line in enumerate(lines):
+        if place in kept | tags:
+            shown.append(line)
+        elif shown[-1:] != [_LEFT_OUT]:
+            shown.append(_LEFT_OUT)
+    return "\n".join(shown) if kept else ""
 
 
 def coverage_text(coverage: Json, shown: Sequence[int]) -> str:

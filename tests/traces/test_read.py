@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -355,3 +356,14 @@ def test_a_file_that_is_no_parquet_whatever_its_name_is_refused(tmp_path: Path):
 
     with pytest.raises(TraceError, match=r"t\.parquet: cannot be read as Parquet"):
         list(read_traces(tmp_path / "t.parquet"))
+
+
+@pytest.mark.parametrize("odd", [[], {}, None, 1, 1.5, True], ids=repr)
+@pytest.mark.parametrize("named", ["type", "role", "run_type", "info", "data", "spans", "id"])
+def test_a_record_of_any_shape_is_read_or_set_aside(named: str, odd: Any):
+    known = {"id": "1", "trace_id": "t", "stage": "s", "value": 1, "name": "n", "messages": []}
+    bad: list[BadRecord] = []
+
+    traces = list(read_traces([known | {named: odd}, [{named: odd}]], on_bad=bad.append))
+
+    assert len(traces) + len(bad) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 __all__ = [
+    "LINE",
     "STAGED",
     "TABLES",
     "connect",
@@ -28,8 +30,12 @@ __all__ = [
 STAGED = "staged.parquet"
 """Where `flatten` writes to."""
 
+LINE = 2 << 20
+"""Bytes of a line that `flatten` needs not be told of."""
+
 TABLES = ("runs", "calls", "labels")
 
+# Arguments are read as the text of their JSON: as JSON they would be copied once more.
 _STEP = (
     'STRUCT(kind VARCHAR, role VARCHAR, text VARCHAR, name VARCHAR, "by" VARCHAR, arguments JSON,'
     " result VARCHAR, error VARCHAR, latency_s DOUBLE)"
@@ -52,7 +58,7 @@ _COLUMNS = {
     "labels": "MAP(VARCHAR, VARCHAR)",
     "steps": f"{_STEP}[]",
 }
-_LINE_MAX = 16 << 20
+_PLANNED = 16 << 20
 _MEMORY = 600 << 20
 
 
@@ -78,19 +84,23 @@ def flatten(
     """Read the runs of canonical JSON Lines files into one Parquet file, their calls as lists.
 
     Args:
-        longest: Bytes of the longest line, where it may be over 16 MB: it is a buffer's size.
+        longest: Bytes of the longest line, where it may be over 2 MB: buffers are as large, so that
+            small files are read by more than one thread.
+
+    Raises:
+        duckdb.Error: Not all lines are JSON, or one is longer.
     """
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in _COLUMNS.items())
     query = sql_text("flatten").replace("$columns", f"{{{columns}}}")
-    if longest >= _LINE_MAX:
+    if longest >= _PLANNED:
         db.execute(f"SET memory_limit = '{(_MEMORY + 8 * longest) >> 20}MB'")
     values = {
         "path": [str(path) for path in lines],
-        "line_max": max(_LINE_MAX, longest + 1),
+        "line_max": max(LINE, longest + 1),
         "crash": CRASH_TEXTS,
         "refusal": REFUSAL_TEXTS,
     }
-    write(db, query, staged, values)
+    write(db, query, staged, values, lasting=False)
 
 
 def shown_texts(db: DuckDBPyConnection, staged: Path) -> list[str]:
@@ -108,8 +118,12 @@ def shown_texts(db: DuckDBPyConnection, staged: Path) -> list[str]:
     return [text for (text,) in found.fetchall() if text]
 
 
-def fold(db: DuckDBPyConnection, staged: Path, folder: Path) -> None:
-    """Write the three tables of the staged runs, whose `shown_texts` were asked for before."""
+def fold(db: DuckDBPyConnection, staged: Path, folder: Path, *, lasting: bool) -> None:
+    """Write the three tables of the staged runs, whose `shown_texts` were asked for before.
+
+    Args:
+        lasting: Whether they are to be small, rather than soon there.
+    """
     shrunk = [row[0] for row in db.execute("SELECT DISTINCT shrunk FROM error_texts").fetchall()]
     keys = {"shrunk": ("VARCHAR", shrunk), "error_key": ("VARCHAR", list(map(error_key, shrunk)))}
     put(db, "shrunk_keys", keys)
@@ -119,14 +133,16 @@ def fold(db: DuckDBPyConnection, staged: Path, folder: Path) -> None:
     )
     for table in TABLES:
         path = folder / f"{table}.parquet"
-        write(db, sql_text(f"flat_{table}"), path, {"staged": str(staged)})
+        write(db, sql_text(f"flat_{table}"), path, {"staged": str(staged)}, lasting=lasting)
     staged.unlink()
 
 
-def write(db: DuckDBPyConnection, query: str, path: Path, values: Mapping[str, Any]) -> None:
-    """Write what the query finds as Parquet; small where it may stay for long."""
-    how = "COMPRESSION zstd"
-    if path.name == STAGED:  # read once, right away, a row group to a thread
+def write(
+    db: DuckDBPyConnection, query: str, path: Path, values: Mapping[str, Any], *, lasting: bool
+) -> None:
+    """Write what the query finds as Parquet; small where it is lasting."""
+    how = f"COMPRESSION {'zstd' if lasting else 'snappy'}"
+    if path.name == STAGED:  # read right away, a row group to a thread
         how = "COMPRESSION uncompressed, ROW_GROUP_SIZE 16384"
     quoted = str(path).replace("'", "''")
     db.execute(f"COPY ({query}) TO '{quoted}' (FORMAT parquet, {how})", values)
@@ -144,6 +160,7 @@ def put(
         db.execute(f"INSERT INTO {table} SELECT {rows}", params)
 
 
+@functools.cache
 def sql_text(name: str) -> str:
     """The text of `traces/sql/<name>.sql`."""
     return files("tracetune.traces.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")

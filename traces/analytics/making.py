@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING
 import orjson
 
 from tracetune.errors import TraceError
-from tracetune.traces.analytics.load import STAGED, flatten, fold, shown_texts
+from tracetune.traces.analytics.load import LINE, STAGED, flatten, fold, shown_texts, sql_text
 from tracetune.traces.analytics.partials import count_runs
 from tracetune.traces.analytics.parts import Part, Stamp, stamp
-from tracetune.traces.analytics.sample import Sample
-from tracetune.traces.analytics.spool import Spool, line_of
+from tracetune.traces.analytics.sample import COMMENTED, KEPT, Sample, has_feedback
+from tracetune.traces.analytics.spool import Lined, Placed, Spool, line_of, placed
 from tracetune.traces.analytics.views import (
     agent_sums,
     connect_views,
@@ -33,9 +34,11 @@ from tracetune.traces.redaction import Redactor
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+    from tracetune.traces.analytics.picking import CheckedFiles, Lowest
+
 __all__ = ["PartMaker", "Reading", "looks_canonical"]
 
-Reading = Callable[[Path, Callable[[BadRecord], None], Redactor], Iterator[Trace]]
+Reading = Callable[[Path, Callable[[BadRecord], None], Redactor], Iterator[Trace | Lined]]
 """Yields a file's traces, redacted, and reports what it sets aside."""
 
 # Where the outcomes of Stratus' traces stand: its reader looks beside each file.
@@ -57,7 +60,7 @@ class PartMaker:
     """Whether the parts are for keeps: then the runs in them are redacted, and counted."""
 
     def of_traces(
-        self, folder: Path, traces: Iterable[Trace], refuse: Callable[[str], None]
+        self, folder: Path, traces: Iterable[Placed], refuse: Callable[[BadRecord], None]
     ) -> Part:
         """Make a part of traces in hand; `refuse` is told of those that cannot be in it."""
         work = _Work(folder)
@@ -90,10 +93,8 @@ class PartMaker:
         bad: list[BadRecord] = []
         useless = part.useless
         try:
-            work.spool.add(
-                self.reading(path, bad.append, redactor),
-                lambda reason: bad.append(BadRecord(str(path), 0, reason)),
-            )
+            traces = self.reading(path, bad.append, redactor)
+            work.spool.add(placed(traces, str(path)), bad.append)
         except TraceError as error:
             if self.fatal(str(path)):
                 raise
@@ -103,31 +104,53 @@ class PartMaker:
 
     def _stage(self, work: _Work, direct: list[Path], redactor: Redactor) -> set[Path]:
         """Read all lines into the staged file; return the files that Python must read instead."""
-        import duckdb
-
         if not direct:
             self._flatten(work, [])
             shown_texts(self.db, work.staged)
             return set()
-        sample = Sample()
-        with ThreadPoolExecutor(1) as pool:
-            scan = pool.submit(self._flatten, work, direct)
-            count, odd = _checked(direct, sample)
-            if odd is not None:
-                self.db.interrupt()
-            failure = scan.exception()
-        if odd is not None:
-            return {odd}
-        if failure is not None and not isinstance(failure, duckdb.Error):
-            raise failure
-        if failure is not None or not self._sound(work, count + len(work.spool)):
+        from tracetune.traces.analytics.direct import OddLineError
+
+        checked = self._scan(work, direct)
+        if checked is None:
+            return set(direct)
+        if checked.odd is not None:
+            return {checked.odd}
+        if not self._sound(work, len(checked) + len(work.spool)):
+            return set(direct)
+        try:
+            sample = checked.sample(self._lowest(work))
+        except OddLineError:
             return set(direct)
         work.sample.merge(self._clean(sample, redactor) if self.lasting else sample)
         return set()
 
-    def _flatten(self, work: _Work, direct: list[Path]) -> None:
+    def _scan(self, work: _Work, direct: list[Path]) -> CheckedFiles | None:
+        """Check the files while DuckDB reads them; None where it cannot."""
+        import duckdb
+
+        from tracetune.traces.analytics.picking import CheckedFiles
+
+        with ThreadPoolExecutor(1) as pool:
+            scan = pool.submit(self._flatten, work, direct)
+            checked = CheckedFiles(direct)
+            if checked.odd is not None:
+                self.db.interrupt()
+            failure = scan.exception()
+        if failure is None or checked.odd is not None:
+            return checked
+        if not isinstance(failure, duckdb.Error):
+            raise failure
+        if checked.longest < LINE:
+            return None
+        with contextlib.suppress(duckdb.Error):
+            # Now it is known how long the lines are, which may have been the reason.
+            self._flatten(work, direct, checked.longest)
+            return checked
+        return None
+
+    def _flatten(self, work: _Work, direct: list[Path], longest: int = 0) -> None:
         paths = [*direct, work.spool.path]
-        flatten(self.db, paths, work.staged, longest=work.spool.longest)
+        flatten(self.db, paths, work.staged, longest=max(longest, work.spool.longest))
 
     def _sound(self, work: _Work, count: int) -> bool:
         """Whether every line is a run, no two are the same one, and no text needs redaction."""
@@ -141,16 +164,25 @@ class PartMaker:
 
     def _clean(self, sample: Sample, redactor: Redactor) -> Sample:
         clean = Sample()
-        for _, _, rows in sample.groups():
-            for _, _, line in rows:
-                trace = redactor.trace(trace_of(orjson.loads(line)))
-                clean.add(line_of(trace), trace.id, trace.agent, trace.success)
+        for run in sample.runs():
+            trace = redactor.trace(trace_of(orjson.loads(run.line)))
+            clean.add(
+                line_of(trace),
+                trace.id,
+                trace.agent,
+                trace.success,
+                commented=has_feedback(trace),
+            )
         return clean
+
+    def _lowest(self, work: _Work) -> list[Lowest]:
+        values = {"staged": str(work.staged), "kept": KEPT, "kept_commented": COMMENTED}
+        return self.db.execute(sql_text("lowest_marks"), values).fetchall()
 
     def _finish(self, work: _Work, part: Part) -> Part:
         with ThreadPoolExecutor(1) as pool, self.db.cursor() as other:
-            folding = pool.submit(fold, self.db, work.staged, part.folder)
-            write_kept(other, work.sample, part.table("kept"))
+            folding = pool.submit(fold, self.db, work.staged, part.folder, lasting=self.lasting)
+            write_kept(other, work.sample, part.table("kept"), lasting=self.lasting)
             folding.result()
         work.spool.path.unlink()
         connect_views(self.db, [part.folder])
@@ -171,21 +203,6 @@ class _Work:
         path = folder / "spool.jsonl"
         path.write_bytes(b"")
         self.spool = Spool(path, self.sample)
-
-
-def _checked(files: Sequence[Path], sample: Sample) -> tuple[int, Path | None]:
-    """How many lines the files have, or the first that is odd; all go to the sample."""
-    from tracetune.traces.analytics.direct import OddLineError, checked_lines
-
-    count = 0
-    for path in files:
-        try:
-            for line, id, agent, success in checked_lines(path):
-                sample.add(line, id, agent, success)
-                count += 1
-        except OddLineError:
-            return count, path
-    return count, None
 
 
 def looks_canonical(path: Path) -> bool:

@@ -12,14 +12,23 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracetune.errors import InputError, TraceError, TraceTuneError
+from tracetune.traces.analytics.cutting import (
+    PieceOrder,
+    PieceRead,
+    joined,
+    piece_orders,
+    tells_the_same,
+)
 from tracetune.traces.analytics.load import connect
-from tracetune.traces.analytics.making import PartMaker, looks_canonical
+from tracetune.traces.analytics.making import PartMaker, Reading, looks_canonical
 from tracetune.traces.analytics.parts import Part, stamp
 from tracetune.traces.analytics.shelf import TOGETHER, Shelf, parts_of
+from tracetune.traces.analytics.spool import Lined
 from tracetune.traces.model import Trace
 from tracetune.traces.read import read_traces
 from tracetune.traces.readers.base import BadRecord
@@ -56,15 +65,23 @@ class Order:
     """Files that must be of use."""
     files: tuple[Path, ...] = ()
 
-    def fill(self, db: DuckDBPyConnection) -> Part:
+    @property
+    def name(self) -> str:
+        """What is read, for people."""
+        return ", ".join(map(str, self.files[:3]))
+
+    def fill(self, db: DuckDBPyConnection, reading: Reading | None = None) -> Part:
         """Make the part of the files.
+
+        Args:
+            reading: What reads them where they are not read here.
 
         Raises:
             TraceError: A file that must be of use is of none.
         """
         maker = PartMaker(
             db,
-            self._traces_of,
+            reading or self.traces_of,
             self.redactor,
             direct=self.direct,
             fatal=self.fatal.__contains__,
@@ -74,36 +91,36 @@ class Order:
             return Shelf(self.folder).make(maker, self.files)
         return maker.of_files(Path(tempfile.mkdtemp(prefix="part-", dir=self.folder)), self.files)
 
-    def _traces_of(
+    def traces_of(
         self, path: Path, on_bad: Callable[[BadRecord], None], redactor: Redactor
     ) -> Iterator[Trace]:
+        """The traces of one file."""
         return read_traces(path, on_bad=on_bad, redactor=redactor, **self.settings)
 
+    def answer(self) -> Part:
+        """Make the part with a database of its own.
 
-def _filled(order: Order) -> Part:
-    """The part of an order, made with a database of its own.
+        Raises:
+            TraceError: The files are of no use, or cannot be put into tables.
+            OSError: The disk is full, say.
+        """
+        import duckdb
 
-    Raises:
-        TraceError: The files are of no use, or cannot be put into tables.
-        OSError: The disk is full, say.
-    """
-    import duckdb
-
-    with tempfile.TemporaryDirectory(prefix="tracetune-", ignore_cleanup_errors=True) as spill:
-        db = connect(Path(spill))
-        try:
-            return order.fill(db)
-        except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            raise TraceError(f"The traces cannot be put into tables: {reason}") from error
-        finally:
-            db.close()
+        with tempfile.TemporaryDirectory(prefix="tracetune-", ignore_cleanup_errors=True) as spill:
+            db = connect(Path(spill))
+            try:
+                return self.fill(db)
+            except duckdb.Error as error:
+                reason = str(error).splitlines()[0]
+                raise TraceError(f"The traces cannot be put into tables: {reason}") from error
+            finally:
+                db.close()
 
 
-def answered(order: Order) -> Part | Exception:
-    """The part of an order, or the error that is to be raised where the order came from."""
+def answered(order: Order | PieceOrder) -> Any:
+    """What comes of an order, or the error that is to be raised where the order came from."""
     try:
-        return _filled(order)
+        return order.answer()
     except (OSError, TraceTuneError) as error:
         return error
 
@@ -120,17 +137,7 @@ def read_parts(
     """
 
     def make(groups: Iterable[Sequence[Path]]) -> Iterator[Part]:
-        orders = [replace(order, files=tuple(group)) for group in groups]
-        foreign = [one for one in orders if _foreign(one)]
-        size = sum(stamp(path)[1] for one in foreign for path in one.files)
-        others = min(processes, len(foreign), size // _PAYS)
-        if others < 2:
-            yield from (one.fill(db) for one in orders)
-            return
-        with _helpers(others) as ask:
-            asked = {id(one): ask(one) for one in foreign}
-            for one in orders:
-                yield asked[id(one)].result() if id(one) in asked else one.fill(db)
+        return _made([replace(order, files=tuple(group)) for group in groups], db, processes)
 
     shelf = Shelf(order.folder) if order.shelved else None
     together = TOGETHER
@@ -139,6 +146,28 @@ def read_parts(
         size = sum(stamp(path)[1] for path in files)
         together = max(_PAYS, min(together, size // processes + 1))
     return parts_of(files, make, shelf, together)
+
+
+def _made(orders: Sequence[Order], db: DuckDBPyConnection, processes: int) -> Iterator[Part]:
+    """Yield the parts of orders, in their order."""
+    foreign = [one for one in orders if _foreign(one)]
+    useful = min(processes, sum(map(_size, foreign)) // _PAYS)
+    with tempfile.TemporaryDirectory(prefix="tracetune-", ignore_cleanup_errors=True) as room:
+        cut = _cut(foreign, useful, Path(room)) if useful > 1 else {}
+        tasks = {id(one): cut.get(id(one), [one]) for one in foreign}
+        others = min(useful, sum(map(len, tasks.values())))
+        if others < 2:
+            yield from (one.fill(db) for one in orders)
+            return
+        with _helpers(others) as ask:
+            asked = {of: [ask(task) for task in several] for of, several in tasks.items()}
+            for one in orders:
+                if id(one) in cut:
+                    yield one.fill(db, partial(_joined, one, asked[id(one)]))
+                elif id(one) in asked:
+                    yield asked[id(one)][0].result()
+                else:
+                    yield one.fill(db)
 
 
 def processes_of(asked: int | None) -> int:
@@ -160,14 +189,49 @@ def processes_of(asked: int | None) -> int:
     return count
 
 
+def _size(order: Order) -> int:
+    return sum(stamp(path)[1] for path in order.files)
+
+
+def _cut(orders: Sequence[Order], processes: int, room: Path) -> dict[int, list[PieceOrder]]:
+    """Orders for the pieces of files that would keep one process busy while others wait, by id."""
+    share = sum(map(_size, orders)) / processes
+    found: dict[int, list[PieceOrder]] = {}
+    for order in orders:
+        count = min(processes, round(_size(order) / share))
+        if len(order.files) == 1 and count > 1:
+            folder = Path(tempfile.mkdtemp(dir=room))
+            with contextlib.suppress(OSError):  # whoever reads the file tells
+                path = order.files[0]
+                found[id(order)] = piece_orders(path, count, order.settings, order.redactor, folder)
+    return {id: pieces for id, pieces in found.items() if pieces}
+
+
+def _joined(
+    order: Order,
+    asked: Sequence[Future[PieceRead]],
+    path: Path,
+    on_bad: Callable[[BadRecord], None],
+    redactor: Redactor,
+) -> Iterator[Trace | Lined]:
+    """The traces of a file that was read in pieces; read here where these do not fit together."""
+    try:
+        reads = [one.result() for one in asked]
+    except (OSError, TraceTuneError):
+        reads = []
+    if reads and tells_the_same(reads):
+        return joined(reads, on_bad, redactor)
+    return order.traces_of(path, on_bad, redactor)
+
+
 def _foreign(order: Order) -> bool:
     """Whether a reader is needed; DuckDB reads plain canonical files with all cores itself."""
     return not (order.direct and all(map(looks_canonical, order.files)))
 
 
 @contextlib.contextmanager
-def _helpers(count: int) -> Iterator[Callable[[Order], Future[Part]]]:
-    """Processes that fill orders, as many at a time; at the end they are gone."""
+def _helpers(count: int) -> Iterator[Callable[[Order | PieceOrder], Future[Any]]]:
+    """Processes that answer orders, as many at a time; at the end they are gone."""
     # Not multiprocessing: it would run the caller's main script once more in every process.
     command = [
         sys.executable,
@@ -177,7 +241,7 @@ def _helpers(count: int) -> Iterator[Callable[[Order], Future[Part]]]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
 
-    def send(order: Order) -> Part:
+    def send(order: Order | PieceOrder) -> Any:
         helper = idle.get()
         try:
             return _answer(helper, order)
@@ -202,23 +266,22 @@ def _end(helper: subprocess.Popen[bytes]) -> None:
         pass
 
 
-def _answer(helper: subprocess.Popen[bytes], order: Order) -> Part:
+def _answer(helper: subprocess.Popen[bytes], order: Order | PieceOrder) -> Any:
     assert helper.stdin is not None
     assert helper.stdout is not None
     try:
         pickle.dump(order, helper.stdin)
         helper.stdin.flush()
-        answer: Part | Exception = pickle.load(helper.stdout)
+        answer = pickle.load(helper.stdout)
     except (EOFError, OSError, pickle.UnpicklingError) as error:
-        names = ", ".join(map(str, order.files[:3]))
-        raise TraceError(f"The process that read {names} ended before it was done.") from error
+        raise TraceError(f"The process that read {order.name} ended before it was done.") from error
     if isinstance(answer, Exception):
         raise answer
     return answer
 
 
 def _serve() -> None:
-    """Fill the orders on standard input, one after the other, and answer with parts or errors."""
+    """Answer the orders on standard input, one after the other, with what comes of them."""
     out, sys.stdout = sys.stdout.buffer, sys.stderr  # whatever a library prints is no answer
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-__all__ = ["RATIO", "GroupCounts", "MetricsPartial", "count_runs", "grouped"]
+__all__ = ["COLUMNS", "PART_OF", "RATIO", "GroupCounts", "MetricsPartial", "count_runs", "grouped"]
 
 RATIO = 1.005
 """How wide a bin of latencies is: quantiles are at most 0.5 % off (sql/latency_counts.sql).
@@ -24,7 +24,7 @@ Source: DDSketch, Masson et al., VLDB 2019 (arXiv 1908.10693), section 2.
 COLUMNS = ("agent", "ended_by", "failure_kind", "release", "success", "task")
 """What runs can be grouped by without being a label."""
 
-_PART_OF = "part_of"
+PART_OF = "part_of"
 
 _Key = TypeVar("_Key")
 Rows = Callable[[str], Sequence[Mapping[str, Any]]]
@@ -162,7 +162,7 @@ def grouped(by: Sequence[str]) -> str:
         for place in range(len(by))
     )
     key = "by_0" if len(by) == 1 else f"CONCAT({parts})" if by else "''"
-    kept = "" if {"agent", _PART_OF} & set(by) else f" WHERE {_label(_PART_OF)} IS NULL"
+    kept = "" if {"agent", PART_OF} & set(by) else f" WHERE {_label(PART_OF)} IS NULL"
     return f"SELECT v.*, {key} AS grp FROM (SELECT r.*{values} FROM runs AS r{kept}) AS v"
 
 

@@ -16,7 +16,7 @@ from tracetune.traces.analytics.parts import Part, stamp
 
 __all__ = ["LAYOUT", "TOGETHER", "Shelf", "parts_of"]
 
-LAYOUT = 1
+LAYOUT = 3
 """Of the tables and what is kept beside them; parts of another layout are made again."""
 
 _ALONE = 8 << 20
@@ -35,8 +35,9 @@ class Shelf:
     @classmethod
     def of(cls, cache: Path, settings: object) -> Shelf:
         """The shelf in a cache for settings that decide what is read, as JSON."""
-        # What is read, and what is taken out as a secret, changes with the versions of these.
-        made_by = [version("tracetune"), version("detect-secrets")]
+        # What is read, what is taken out as a secret, and what stands for the content of a run
+        # changes with the versions of these.
+        made_by = [version(name) for name in ("tracetune", "detect-secrets", "duckdb")]
         content = json.dumps([LAYOUT, made_by, settings], sort_keys=True, default=repr)
         name = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
         folder = cache / f"traces-{name}"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tracetune.errors import TraceError
 from tracetune.traces.analytics.orders import Order
 from tracetune.traces.analytics.parts import Part
-from tracetune.traces.model import Trace
-from tracetune.traces.read import FORMATS, read_traces
+from tracetune.traces.read import FORMATS, ReadTraces, read_traces
 from tracetune.traces.readers.base import BadRecord
 from tracetune.traces.readers.files import find_files
 from tracetune.traces.redaction import Redactor
@@ -75,15 +74,11 @@ class Sources:
         plain = {k: v for k, v in redacts.items() if isinstance(v, bool | str | None)}
         return {"format": self._settings["format"], "mapping": mapping, "redacts": plain}
 
-    def records(self) -> Iterator[Trace]:
+    def records(self) -> ReadTraces:
         """The traces of a source in memory."""
         return read_traces(
             self._source, on_bad=self.on_bad, redactor=self._redactor, **self._settings
         )
-
-    def refuse(self, reason: str, source: str = "records") -> None:
-        """Report a trace that cannot be used; where it stands is not known."""
-        self._aside(BadRecord(source, 0, reason))
 
     def report(self, parts: Iterable[Part]) -> None:
         """Report what reading the parts set aside.
@@ -94,13 +89,18 @@ class Sources:
         bad = [bad for part in parts for bad in part.set_aside]
         useless = {path for part in parts for path in part.useless}
         for one in bad:
-            self._aside(one)
+            self.set_aside(one)
         if self.files and len(useless) == len(self.files):
             first = next(one for one in bad if one.source in useless)
             more = f" ({len(useless)} files, none can be used)" if len(useless) > 1 else ""
             raise TraceError(f"{first.source}: {first.reason}{more}")
 
-    def _aside(self, bad: BadRecord) -> None:
+    def set_aside(self, bad: BadRecord) -> None:
+        """Report a record that cannot be used.
+
+        Raises:
+            TraceError: Nothing may be set aside.
+        """
         if self._settings["strict"]:
             raise TraceError(f"{bad.source}:{bad.position}: {bad.reason}")
         self.on_bad(bad)

@@ -119,6 +119,10 @@ class SparkTables(TraceTables):
         rows = list(zip(*(values for _, values in columns.values()), strict=True))
         self._hold(table, self._spark.createDataFrame(rows, schema))
 
+    def shelved(self) -> list[Path]:
+        """None: a cluster counts all parts at once."""
+        return []
+
     def _hold(self, table: str, frame: Frame) -> None:
         self._drop(table)
         # Kept, not worked out anew by each question, and numbered once: as tables are.

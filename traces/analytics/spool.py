@@ -4,18 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import orjson
 
-from tracetune.traces.analytics.sample import Sample
+from tracetune.errors import TraceError
+from tracetune.traces.analytics.sample import Sample, has_feedback
 from tracetune.traces.model import Trace
+from tracetune.traces.read import ReadTraces
+from tracetune.traces.readers.base import BadRecord, beyond, told_aside
 
-__all__ = ["Spool", "line_of", "second"]
+__all__ = ["Admission", "Lined", "Placed", "Refusals", "Spool", "line_of", "placed", "second"]
+
+_log = logging.getLogger(__name__)
 
 _COUNTS = ("attempts", "turns", "tokens_in", "tokens_out")
+
+
+class Lined(NamedTuple):
+    """A trace that another process made a line of."""
+
+    line: bytes
+    agent: str
+    id: str
+    success: bool | None
+    commented: bool
+    attempts: int | None
+    turns: int | None
+    tokens_in: int | None
+    tokens_out: int | None
+    position: int
+    """In its file."""
+
+
+Placed = tuple[str, int, Trace | Lined]
+"""A trace, after its source and its position there, as those of a `BadRecord`."""
+
+
+def placed(traces: Iterable[Trace | Lined], source: str = "records") -> Iterator[Placed]:
+    """Yield the traces with where each stands: its place among them, where no reader knows."""
+    for index, trace in enumerate(traces, 1):
+        if isinstance(trace, Lined):
+            yield source, trace.position, trace
+        elif isinstance(traces, ReadTraces):
+            yield *traces.place, trace
+        else:
+            yield source, index, trace
 
 
 def line_of(trace: Trace) -> bytes:
@@ -25,8 +62,8 @@ def line_of(trace: Trace) -> bytes:
         return orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS)
     except (TypeError, orjson.JSONEncodeError):
         # Lone surrogates and integers beyond 64 bits: orjson refuses both.
-        text = json.dumps(row, default=str, ensure_ascii=False)
-        return text.encode("utf-8", "replace")
+        plain = json.loads(json.dumps(row, default=str), parse_constant=lambda _: None)
+        return json.dumps(plain, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def second(agent: str, id: str) -> str:
@@ -34,31 +71,19 @@ def second(agent: str, id: str) -> str:
     return f"Two traces of agent {agent!r} have the id {id!r}; expected 1."
 
 
-class Spool:
-    """A file of traces, one a line, with a sample of them; a trace's id may come once per agent."""
+class Admission:
+    """Which traces can be counted: a trace's id may come once per agent."""
 
-    def __init__(self, path: Path, sample: Sample) -> None:
-        self.path = path
-        self.longest = 0
-        self._sample = sample
+    def __init__(self) -> None:
         self._seen: set[bytes] = set()
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def add(self, traces: Iterable[Trace], refuse: Callable[[str], None]) -> None:
-        """Append traces; `refuse` is told of what cannot be put into tables, and why."""
-        with self.path.open("ab") as file:
-            for trace in traces:
-                if reason := self._against(trace):
-                    refuse(reason)
-                    continue
-                line = line_of(trace)
-                self.longest = max(self.longest, len(line))
-                self._sample.add(line, trace.id, trace.agent, trace.success)
-                file.write(line + b"\n")
-
-    def _against(self, trace: Trace) -> str:
+    def against(self, trace: Trace | Lined) -> str:
+        """Why the trace cannot be counted; empty when it can, and is."""
+        if isinstance(trace, Trace) and (reason := beyond(trace)):
+            return f"{trace.id}: {reason}"
         for field in _COUNTS:
             value: Any = getattr(trace, field)
             if value is not None and not (isinstance(value, int) and abs(value) < 2**63):
@@ -70,3 +95,61 @@ class Spool:
             return second(trace.agent, trace.id)
         self._seen.add(seen)
         return ""
+
+
+class Refusals:
+    """Traces in hand that cannot be counted; at the end one warning says how many they are."""
+
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
+        self._refused: list[BadRecord] = []
+
+    @classmethod
+    def of(cls, traces: Iterable[Trace], *, strict: bool = False) -> Refusals:
+        """Those of traces; none may be refused where they are read strictly."""
+        return cls(strict=strict or (isinstance(traces, ReadTraces) and traces.strict))
+
+    def add(self, bad: BadRecord) -> None:
+        """Refuse a trace.
+
+        Raises:
+            TraceError: None may be refused.
+        """
+        if self._strict:
+            raise TraceError(f"{bad.source}:{bad.position}: {bad.reason}")
+        self._refused.append(bad)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._refused:
+            _log.warning("%s", told_aside(self._refused))
+
+
+class Spool:
+    """A file of traces, one a line, with a sample of them."""
+
+    def __init__(self, path: Path, sample: Sample) -> None:
+        self.path = path
+        self.longest = 0
+        self._sample = sample
+        self._admission = Admission()
+
+    def __len__(self) -> int:
+        return len(self._admission)
+
+    def add(self, traces: Iterable[Placed], refuse: Callable[[BadRecord], None]) -> None:
+        """Append traces; `refuse` is told of what cannot be put into tables, and why."""
+        with self.path.open("ab") as file:
+            for source, position, trace in traces:
+                if reason := self._admission.against(trace):
+                    refuse(BadRecord(source, position, reason))
+                    continue
+                if isinstance(trace, Lined):
+                    line, commented = trace.line, trace.commented
+                else:
+                    line, commented = line_of(trace), has_feedback(trace)
+                self.longest = max(self.longest, len(line))
+                self._sample.add(line, trace.id, trace.agent, trace.success, commented=commented)
+                file.write(line + b"\n")

@@ -20,17 +20,17 @@ from tracetune.traces.analytics.making import PartMaker
 from tracetune.traces.analytics.orders import Order, processes_of, read_parts
 from tracetune.traces.analytics.partials import COLUMNS, MetricsPartial, count_runs
 from tracetune.traces.analytics.parts import Part
-from tracetune.traces.analytics.sample import KEPT, KEPT_BYTES
+from tracetune.traces.analytics.sample import COMMENTED, KEPT, bounds
 from tracetune.traces.analytics.shelf import Shelf
 from tracetune.traces.analytics.sources import Source, Sources
-from tracetune.traces.analytics.spool import second
+from tracetune.traces.analytics.spool import Placed, Refusals, placed, second
 from tracetune.traces.failures import failure_kind_of
 from tracetune.traces.model import Trace
 from tracetune.traces.readers.base import BadRecord
 from tracetune.traces.readers.canonical import trace_of
 from tracetune.traces.redaction import Redactor
 
-__all__ = ["KEPT", "STEP_LIMITS", "TraceTables", "error_key", "opened"]
+__all__ = ["COMMENTED", "KEPT", "STEP_LIMITS", "TraceTables", "error_key", "opened"]
 
 STEP_LIMITS = frozenset({"max_step", "max_steps", "recursion_limit"})
 """Values of the label `ended_by` that say a step limit ended the run."""
@@ -42,18 +42,28 @@ class TraceTables:
     The traces are read once, one by one, into Parquet files; but for a bounded sample of whole
     runs they are not kept. `len()` is their number.
 
+    A trace that cannot be counted is set aside, and a warning says how many were: the second of
+    an agent with one id (each would count for the other), or one with a number out of range.
+
+    Args:
+        strict: Set nothing aside; so are traces that `read_traces` reads so.
+
     Raises:
-        TraceError: Two traces of an agent share an id (each would count for the other),
-            or a value has the wrong type.
+        TraceError: A value has the wrong type. With `strict`, a trace cannot be counted.
     """
 
-    def __init__(self, traces: Iterable[Trace]) -> None:
-        def refuse(reason: str) -> None:
-            raise TraceError(reason)
+    def __init__(self, traces: Iterable[Trace], *, strict: bool = False) -> None:
+        with Refusals.of(traces, strict=strict) as refusals:
+            self._take_in(placed(traces), refusals.add, Redactor.off())
 
-        self._begin(Redactor.off())
-        with self._all_or_nothing():
-            self._use([self._maker().of_traces(self._room(), traces, refuse)])
+    @classmethod
+    def of_traces(
+        cls, traces: Iterable[Placed], refuse: Callable[[BadRecord], None], redactor: Redactor
+    ) -> TraceTables:
+        """The tables of traces that are redacted; `refuse` is told of those not in them."""
+        tables = cls.__new__(cls)
+        tables._take_in(traces, refuse, redactor)
+        return tables
 
     @classmethod
     def read(
@@ -111,13 +121,14 @@ class TraceTables:
 
     @property
     def digest(self) -> str:
-        """16 hex digits that identify the traces' content, whatever their order."""
+        """16 hex digits that identify the traces' content, as `digest_of_agent`."""
         return _hex(sum(digest for _, digest in self._agents.values()))
 
     def digest_of_agent(self, agent: str) -> str:
         """16 hex digits that identify the content of an agent's traces, whatever their order.
 
-        It covers all that the tables hold; of messages, thoughts, results and arguments the size.
+        It covers the runs as they are written, but for the times of steps, and arguments and errors
+        of a user's calls. Another version of DuckDB may give other digits.
         """
         return _hex(self._agents.get(agent, (0, 0))[1])
 
@@ -136,13 +147,29 @@ class TraceTables:
         Which they are depends on the runs alone, not on their order or where they were read:
         those with the lowest marks, as many as 64 MB hold. Secrets are redacted.
         """
-        return sorted(self._kept(agent, None), key=lambda trace: trace.id)
+        return sorted(self._kept(agent), key=lambda trace: trace.id)
+
+    def commented(self, agent: str) -> list[Trace]:
+        """The agent's runs that have feedback, whole, by id: up to `COMMENTED` of each outcome.
+
+        Feedback is rare: most of these may not be `kept`. They stand for no other runs. Bounded
+        as `kept`, by 16 MB.
+        """
+        return sorted(self._kept(agent, commented=True), key=lambda trace: trace.id)
 
     def traces(self, agent: str, ids: Iterable[str]) -> list[Trace]:
         """The runs with these ids among those `kept`, in the order asked for."""
         wanted = list(dict.fromkeys(ids))
         found = {trace.id: trace for trace in self._kept(agent, wanted)}
         return [found[id] for id in wanted if id in found]
+
+    def clean_rows(self, agent: str, ids: Iterable[str]) -> dict[str, dict[str, Any]] | None:
+        """The same runs as canonical rows, by id; None where these may hold secrets."""
+        if not self._lasting():
+            return None
+        asked = {"agent": agent, "ids": list(ids), "commented": False}
+        rows = views.rows_of(self._db, "kept_runs", asked)
+        return {row["trace_id"]: orjson.loads(row["line"]) for row in rows}
 
     def query(self, name: str, /, **params: Any) -> list[dict[str, Any]]:
         """The rows of `traces/sql/<name>.sql`, as dicts by column name."""
@@ -185,6 +212,44 @@ class TraceTables:
         """Replace a small helper table: column name → (SQL type, values), equally long."""
         put(self._db, table, columns)
 
+    def rows(self, agent: str) -> dict[str, Any]:
+        """What a reward and a comparison take of every run, as arrays by column name."""
+        return self.columns("agent_runs", agent=agent)
+
+    def tools(self, agent: str) -> list[str]:
+        """Names of the tools the agent called, the most called first; at most 1,000."""
+        return [row["name"] for row in self.query("agent_tools", agent=agent)]
+
+    def has(self, agent: str, id: str) -> bool:
+        """Whether one of the agent's runs has this id."""
+        [row] = self.query("agent_has", agent=agent, id=id)
+        return bool(row["runs"])
+
+    def shelved(self) -> list[Path]:
+        """Folders of the parts, where all stay in a cache and no run is in two; else none."""
+        wanted = self._lasting() and not self._doubles
+        return [part.folder for part in self._parts] if wanted else []
+
+    def _lasting(self) -> bool:
+        """Whether all parts are in a cache, where no text holds a secret."""
+        return all(part.metrics is not None for part in self._parts)
+
+    @contextlib.contextmanager
+    def only(self, folder: Path) -> Iterator[None]:
+        """Ask about the traces of one part alone."""
+        views.connect_views(self._db, [folder])
+        try:
+            yield
+        finally:
+            views.connect_views(self._db, [part.folder for part in self._parts], self._doubles)
+
+    def _take_in(
+        self, traces: Iterable[Placed], refuse: Callable[[BadRecord], None], redactor: Redactor
+    ) -> None:
+        self._begin(redactor)
+        with self._all_or_nothing():
+            self._use([self._maker().of_traces(self._room(), traces, refuse)])
+
     def _begin(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._folder = tempfile.TemporaryDirectory(prefix="tracetune-", ignore_cleanup_errors=True)
@@ -222,8 +287,8 @@ class TraceTables:
 
     def _read(self, sources: Sources, cache: Path | None, processes: int) -> None:
         if sources.files is None:
-            aside = sources.refuse
-            parts = [self._maker().of_traces(self._room(), sources.records(), aside)]
+            records = placed(sources.records())
+            parts = [self._maker().of_traces(self._room(), records, sources.set_aside)]
         else:
             folder = Shelf.of(cache, sources.key()).folder if cache else Path(self._folder.name)
             order = sources.order(folder, shelved=cache is not None)
@@ -232,7 +297,7 @@ class TraceTables:
         self._use(parts)
         names = {str(part.folder): part.files[0][0] for part in parts if part.files}
         for place, agent, id in self._doubles:
-            sources.refuse(second(agent, id), names[place])
+            sources.set_aside(BadRecord(names[place], 0, second(agent, id)))
         for part in parts:
             self._redactor.counts.update(part.redacted)
 
@@ -254,13 +319,17 @@ class TraceTables:
                 held = self._agents.get(agent, (0, 0))
                 self._agents[agent] = held[0] + runs, held[1] + digest
 
-    def _kept(self, agent: str, ids: list[str] | None) -> Iterator[Trace]:
+    def _kept(
+        self, agent: str, ids: list[str] | None = None, *, commented: bool = False
+    ) -> Iterator[Trace]:
+        most, most_bytes = bounds(commented=commented)
         spent: dict[bool | None, list[int]] = {}
-        for row in views.rows_of(self._db, "kept_runs", {"agent": agent, "ids": ids}):
+        asked = {"agent": agent, "ids": ids, "commented": commented}
+        for row in views.rows_of(self._db, "kept_runs", asked):
             count = spent.setdefault(row["success"], [0, 0])
             count[0] += 1
             count[1] += len(row["line"].encode())
-            if ids is not None or (count[0] <= KEPT and count[1] <= KEPT_BYTES):
+            if ids is not None or (count[0] <= most and count[1] <= most_bytes):
                 trace = self._redactor.trace(trace_of(orjson.loads(row["line"])))
                 kind = failure_kind_of(trace)
                 yield trace if kind == trace.failure_kind else replace(trace, failure_kind=kind)

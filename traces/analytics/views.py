@@ -87,27 +87,24 @@ def columns_of(
     return dict(db.execute(sql_text(name), values or {}).fetchnumpy())
 
 
-def write_kept(db: DuckDBPyConnection, sample: Sample, path: Path) -> None:
+def write_kept(db: DuckDBPyConnection, sample: Sample, path: Path, *, lasting: bool) -> None:
     """Write the runs that are kept whole, each as its line of JSON."""
-    db.execute(
-        "CREATE OR REPLACE TEMP TABLE keeping"
-        " (agent VARCHAR, success BOOLEAN, mark BIGINT, trace_id VARCHAR, line VARCHAR)"
-    )
-    for agent, success, rows in sample.groups():
-        marks, ids, lines = zip(*rows, strict=True) if rows else ((), (), ())
-        db.execute(
-            "INSERT INTO keeping SELECT $agent, $success, unnest($marks), unnest($ids),"
-            " unnest($lines)",
-            {
-                "agent": _utf8(agent),
-                "success": success,
-                "marks": list(marks),
-                "ids": list(map(_utf8, ids)),
-                "lines": [line.decode("utf-8", "replace") for line in lines],
-            },
-        )
-    write(db, "SELECT * FROM keeping", path, {})
-    db.execute("DROP TABLE keeping")
+    import numpy as np
+
+    runs = list(sample.runs())
+    columns = {
+        "agent": [_utf8(run.agent) for run in runs],
+        "success": [run.success for run in runs],
+        "mark": [run.mark for run in runs],
+        "trace_id": [_utf8(run.id) for run in runs],
+        "line": [run.line.decode("utf-8", "replace") for run in runs],
+        "sampled": [run.sampled for run in runs],
+        "commented": [run.commented for run in runs],
+    }
+    # As parameters they would take three times as long.
+    db.register("keeping", {name: np.array(rows, dtype=object) for name, rows in columns.items()})
+    write(db, sql_text("flat_kept"), path, {}, lasting=lasting)
+    db.unregister("keeping")
 
 
 def _utf8(text: str) -> str:

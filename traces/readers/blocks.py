@@ -10,12 +10,37 @@ from typing import Any
 import orjson
 
 from tracetune.traces.readers.base import UNPARSED, arguments_of, as_mapping, json_text, text
+from tracetune.traces.readers.untyped import typed
 
 __all__ = ["CALL_KINDS", "Call", "Result", "Spoken", "blocks_of", "call_of", "flat", "role_of"]
 
 CALL_KINDS = frozenset({"tool_call", "function_call", "invalid_tool_call"})
 _TEXTS = frozenset({"text", "output_text", "input_text", "summary_text", "reasoning_text"})
-_RESULTS = frozenset({"tool_call_response", "server_tool_result"})
+_RESULTS = frozenset({"tool_call_response", "server_tool_call_response", "server_tool_result"})
+_MEDIA = ("audio", "document", "file", "image", "input_", "media", "text-plain", "video")
+_NOTHING_SAID = frozenset(
+    {
+        "blob",
+        "cache_point",
+        "citation",
+        "compaction",
+        "container_upload",
+        "guard_content",
+        "input_json_delta",
+        "item_reference",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_list_tools",
+        "non_standard",
+        "redacted_thinking",
+        "search_result",
+        "server_tool_call_chunk",
+        "tool_call_chunk",
+        "tool_reference",
+        "uri",
+    }
+)
+"""Kinds of blocks that tell nothing a trace has."""
 
 
 _ROLES = {
@@ -71,16 +96,21 @@ class Spoken:
     thoughts: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    """Kinds of blocks that are no text, call or result, nor known to be none of these."""
 
 
 def blocks_of(blocks: list[Any], where: str) -> Spoken:
-    """Return what the blocks hold; media and blocks of unknown kinds are left out."""
+    """Return what the blocks hold; media are left out."""
     spoken = Spoken()
     for block in blocks:
         if isinstance(block, str):
             spoken.texts.append(block)
             continue
-        kind = str(as_mapping(block, f"{where}.content").get("type", "text"))
+        block = as_mapping(block, f"{where}.content")
+        if "type" not in block:
+            block = typed(block)
+        kind = str(block["type"])
         if kind in _TEXTS:
             spoken.texts.append(_said(block))
         elif kind in ("thinking", "reasoning"):
@@ -93,6 +123,8 @@ def blocks_of(blocks: list[Any], where: str) -> Spoken:
             spoken.calls.append(call_of(block, where))
             if kind == "mcp_call" and (block.get("output") or block.get("error")):
                 spoken.results.append(_answer(block))
+        elif not kind.startswith(_MEDIA) and kind not in _NOTHING_SAID:
+            spoken.unknown.append(kind)
     return spoken
 
 

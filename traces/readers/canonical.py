@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast, get_args
 
-from tracetune.traces.model import FailureKind, Message, Step, Thought, ToolCall, Trace
+from tracetune.traces.model import (
+    MAX_LATENCY_S,
+    FailureKind,
+    Message,
+    Step,
+    Thought,
+    ToolCall,
+    Trace,
+)
 from tracetune.traces.readers.base import (
     Context,
     Reader,
@@ -16,10 +23,13 @@ from tracetune.traces.readers.base import (
     as_mapping,
     content_hash,
     count,
+    dollars_in,
     flag,
+    is_gemini,
     json_text,
     moment,
     number,
+    seconds_in,
     shown,
     text,
 )
@@ -39,19 +49,24 @@ def matches(record: Any) -> bool:
     """A canonical trace names its agent, and has an id or nothing but canonical keys."""
     if not isinstance(record, Mapping) or "agent" not in record or "messages" in record:
         return False
+    if is_gemini(record):
+        return False
     return "id" in record or (len(record) > 1 and record.keys() <= _FIELDS)
 
 
 def read(record: Any, context: Context) -> Iterator[Trace]:
     """Yield the one trace."""
-    yield trace_of(as_mapping(record, "the record"))
+    yield trace_of(as_mapping(record, "the record"), name=context.id_of)
 
 
-def trace_of(row: Mapping[str, Any], source: Any = None) -> Trace:
-    """Return the trace of a canonical row; without an id, its content's hash is the id.
+def trace_of(
+    row: Mapping[str, Any], source: Any = None, name: Callable[[Any], str] = content_hash
+) -> Trace:
+    """Return the trace of a canonical row.
 
     Args:
-        source: What the hash is of; the row itself when None.
+        source: What the row was made of, if it is not a record itself.
+        name: Gives the id of one that has none, from its content.
 
     Raises:
         LookupError, TypeError, ValueError: The row is no canonical trace; the line names the field.
@@ -60,7 +75,7 @@ def trace_of(row: Mapping[str, Any], source: Any = None) -> Trace:
     if row.get("agent") is None:
         raise KeyError("agent")
     values = fields_of(row)
-    values["id"] = _filled(row.get("id"), "id") or _hash(row, source)
+    values["id"] = _filled(row.get("id"), "id") or name(_content(row, source))
     values["agent"] = _filled(row["agent"], "agent")
     steps = enumerate(as_list(row.get("steps"), "steps"), 1)
     return Trace(**values, steps=tuple(_plain(step) or _step(step, index) for index, step in steps))
@@ -72,15 +87,21 @@ def fields_of(row: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         TypeError, ValueError: A value does not fit its field; the line names the field.
     """
-    return {name: read_as(row.get(name), name) for name, read_as in _READ_AS.items()}
+    found = {
+        name: read_as(row[name], name) if name in row else _ABSENT[name]
+        for name, read_as in _READ_AS.items()
+    }
+    found["labels"] = found["labels"] or {}  # each its own
+    return found
 
 
-def _hash(row: Mapping[str, Any], source: Any) -> str:
+def _content(row: Mapping[str, Any], source: Any) -> Any:
+    """Return what the id of a row without one follows from."""
     if source is not None:
-        return content_hash(source)
+        return source
     if all(value is None for name, value in row.items() if name != "agent"):
-        raise KeyError("id")  # nothing is known of it by which it could be told from others
-    return content_hash(row)
+        raise KeyError("id")  # nothing is known of it at all
+    return row
 
 
 def _filled(value: Any, name: str) -> str | None:
@@ -93,10 +114,6 @@ def _filled(value: Any, name: str) -> str | None:
 def _only(row: Mapping[str, Any], known: frozenset[str] | set[str], where: str) -> None:
     if unknown := row.keys() - known:
         raise ValueError(f"{where}{min(unknown)} is no key of a canonical trace")
-
-
-def _at_least_0(value: Any, name: str) -> float | None:
-    return number(value, name, least=0)
 
 
 def _feedback(value: Any, name: str) -> str | Mapping[str, Any] | None:
@@ -121,7 +138,7 @@ _READ_AS = {
     "release": text,
     "task": text,
     "started_at": moment,
-    "latency_s": _at_least_0,
+    "latency_s": seconds_in,
     "success": flag,
     "score": number,
     "feedback": _feedback,
@@ -129,7 +146,7 @@ _READ_AS = {
     "turns": count,
     "tokens_in": count,
     "tokens_out": count,
-    "cost_usd": _at_least_0,
+    "cost_usd": dollars_in,
     "failure_kind": _failure_kind,
     "labels": _labels,
 }
@@ -143,6 +160,7 @@ def _one_of(value: Any, name: str, known: tuple[str, ...], default: str | None =
     return value
 
 
+_ABSENT = {name: read_as(None, name) for name, read_as in _READ_AS.items()}
 _TEXT = (str, type(None))
 
 
@@ -165,7 +183,7 @@ def _plain(row: Any) -> Step | None:
             and type(result) in _TEXT
             and type(error) in _TEXT
             and get("started_at") is None
-            and (latency is None or (type(latency) is float and 0 <= latency < math.inf))
+            and (latency is None or (type(latency) is float and 0 <= latency <= MAX_LATENCY_S))
             and by in ("agent", "user")
             else None
         )
@@ -204,7 +222,7 @@ def _call(row: Mapping[str, Any], where: str, agent: str | None) -> ToolCall:
         result=json_text(row.get("result")),
         error=json_text(row.get("error")),
         started_at=moment(row.get("started_at"), f"{where}.started_at"),
-        latency_s=_at_least_0(row.get("latency_s"), f"{where}.latency_s"),
+        latency_s=seconds_in(row.get("latency_s"), f"{where}.latency_s"),
         by=cast(Any, by),
         agent=agent,
     )

@@ -1,14 +1,15 @@
 """What a list of chat messages tells: steps, tokens, and the stamps of `TunedPrompt`.
 
-Messages come as OpenAI, Anthropic and LangChain write them, as items of OpenAI's Responses API,
-and with the parts of OpenTelemetry's GenAI conventions. They are read as they are, because
-converting each into a LangChain object takes most of the time.
+Messages come as OpenAI, Anthropic, Gemini, Bedrock and LangChain write them, as items of OpenAI's
+Responses API, and with the parts of OpenTelemetry's GenAI conventions. They are read as they are,
+because converting each into a LangChain object takes most of the time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tracetune.traces.model import Message, Step, Thought
@@ -47,6 +48,13 @@ class Chat:
     tokens_in: int | None
     """Summed; None unless each reply of a model tells its own."""
     tokens_out: int | None
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    """How many blocks were left out because nothing is known of their kind, by kind."""
+
+    def unread(self) -> Iterator[str]:
+        """Yield what is to be said of the blocks that were left out, a line for each kind."""
+        for kind, blocks in self.unknown.items():
+            yield f"messages hold blocks of an unknown kind, {shown(kind)}: {blocks} left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ def read_chat(
     named: str | None = None,
     timings: Mapping[int, Timing] = _NOTHING,  # type: ignore[assignment]
 ) -> Chat:
-    """Return what the messages tell; media and blocks of unknown kinds are left out.
+    """Return what the messages tell; media, and blocks of unknown kinds, are left out.
 
     Args:
         messages: Objects, or LangChain's messages and what it takes for messages.
@@ -83,8 +91,10 @@ def read_chat(
     replies = [one for one in told if one.role == "assistant"]
     own = agent or _agent(replies, named)
     joined = Joined()
+    unknown: Counter[str] = Counter()
     for index, one in enumerate(told):
         spoken = _spoken(one, f"messages[{index + 1}]")
+        unknown.update(spoken.unknown)
         for result in spoken.results:
             joined.answer(result, timings.get(index))
         whose = one.agent if one.agent != own else None
@@ -101,6 +111,7 @@ def read_chat(
         calls=_calls(replies),
         tokens_in=tokens_in,
         tokens_out=tokens_out,
+        unknown=unknown,
     )
 
 
@@ -129,6 +140,8 @@ def _told(one: Any, position: int) -> _Told:
         return _role(inner.get("role") or (path[-1] if path else kind), inner, position)
     if kind in CALL_KINDS or str(kind).endswith(("_call", "_output")) or kind == "reasoning":
         return _Told("assistant", {"content": [one]}, _NOTHING, None)
+    if kind is None and "parts" in one:
+        return _role("user", one, position)  # Gemini's requests of one message need no role
     if kind is None:
         raise ValueError(f"messages[{position}] has no role and no type")
     return _role(kind, one, position)

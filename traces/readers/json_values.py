@@ -6,26 +6,38 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
 from tracetune.traces.readers.base import looks_said
 
-__all__ = ["MAX_BYTES", "NoJsonError", "NotJson", "json_values"]
+__all__ = [
+    "MAX_BYTES",
+    "NoJsonError",
+    "NotJson",
+    "first_of_lines",
+    "json_values",
+    "lines_between",
+    "value_of",
+]
 
 MAX_BYTES = 512 * 2**20
 """The most bytes that one line, or one JSON value that is no list, may have."""
 
 STREAM_FROM = 32 * 2**20
-"""A JSON list of more bytes is read item by item. That is as fast, but knows no NaN."""
+"""A JSON list of more bytes is read item by item. There NaN and infinities are null."""
 
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _HALVES = re.compile("[\ud800-\udfff]")
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_END_OF_TEXT = re.compile(rb'(?:[^"\\]|\\.)*"?', re.DOTALL)
+_TEXT_OR_ODD = re.compile(rb'"(?:[^"\\]|\\.)*"?|-?Infinity|NaN', re.DOTALL)
 _LOOKED_AT = 100  # lines that tell whether a file is JSON Lines
 
 Values = Iterator[tuple[int, Any]]
@@ -59,7 +71,7 @@ def json_values(file: BinaryIO) -> Values:
         first += file.readline(MAX_BYTES + 1 - len(first))
     if not first:
         return
-    value = _skipped(file, first) or _parsed(first)
+    value = _skipped(file, first) or value_of(first)
     if isinstance(value, NotJson) and len(first) <= MAX_BYTES:
         # One value over many lines, or JSON Lines whose first line is broken.
         yield from _many_lines(first, position, file)
@@ -88,11 +100,30 @@ def _first_line(file: BinaryIO) -> tuple[int, bytes]:
     raise AssertionError("unreachable")
 
 
-def _lines(file: BinaryIO, position: int) -> Values:
+def first_of_lines(file: BinaryIO) -> Any:
+    """Return the first value of a file that `json_values` reads line by line; else None."""
+    try:
+        _, line = _first_line(file)
+    except NoJsonError:
+        return None
+    value = value_of(line) if line.endswith(b"\n") else None
+    more = any(not line.isspace() for line in iter(lambda: file.readline(STREAM_FROM), b""))
+    return value if more and not isinstance(value, NotJson) else None
+
+
+def lines_between(file: BinaryIO, start: int, end: int) -> Values:
+    """Yield what the lines from one byte to another hold, as `json_values`; the first is line 1."""
+    file.seek(start)
+    if start == 0 and file.read(len(_BOM)) != _BOM:
+        file.seek(0)
+    yield from _lines(file, 1, end)
+
+
+def _lines(file: BinaryIO, position: int, end: float = math.inf) -> Values:
     """Yield what the lines from here on hold, blank ones left out; `position` is the next line."""
-    while line := file.readline(MAX_BYTES + 1):
+    while (end == math.inf or file.tell() < end) and (line := file.readline(MAX_BYTES + 1)):
         if not line.isspace():
-            yield position, _skipped(file, line) or _parsed(line)
+            yield position, _skipped(file, line) or value_of(line)
         position += 1
 
 
@@ -110,7 +141,7 @@ def _many_lines(first: bytes, position: int, file: BinaryIO) -> Values:
     held = bytearray(first)
     _fill(held, file, STREAM_FROM)
     ended = len(held) < STREAM_FROM
-    if ended and not isinstance(value := _parsed(held), NotJson):
+    if ended and not isinstance(value := value_of(held), NotJson):
         yield from _items(value)
         return
     own, share = _lines_of_their_own(held)
@@ -123,7 +154,7 @@ def _many_lines(first: bytes, position: int, file: BinaryIO) -> Values:
         _fill(held, file, MAX_BYTES + 1)
         if len(held) > MAX_BYTES:
             raise NoJsonError(f"one value of more than {MAX_BYTES >> 20} MB, expected JSON Lines")
-        if isinstance(value := _parsed(held), NotJson):
+        if isinstance(value := value_of(held), NotJson):
             raise NoJsonError(value.reason)
         yield from _items(value)
 
@@ -147,7 +178,7 @@ def _long_list(begun: bytes, file: BinaryIO) -> Values:
     """Yield a list's items one by one; where it breaks off, what is left is set aside."""
     import ijson  # type: ignore[import-untyped]
 
-    items = ijson.items(_Joined(begun, file), "item", use_float=True)
+    items = ijson.items(_Finite(_Joined(begun, file)), "item", use_float=True)
     index = 0
     try:
         for index, item in enumerate(items, 1):
@@ -164,9 +195,13 @@ def _is_one_run(begun: bytes | bytearray) -> bool:
     import ijson
 
     try:
-        return looks_said(next(ijson.items(io.BytesIO(begun), "item"), None))
+        return looks_said(next(ijson.items(_Finite(io.BytesIO(begun)), "item"), None))
     except (ijson.JSONError, UnicodeDecodeError):
         return False
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 class _Joined:
@@ -180,12 +215,47 @@ class _Joined:
         return self._begun.read(size) or self._rest.read(size)
 
 
+class _Finite:
+    """JSON from a file, with null for NaN and infinities, which its grammar does not have."""
+
+    def __init__(self, file: _Readable) -> None:
+        self._file = file
+        self._held: list[bytes] = []
+        self._in_text = False
+
+    def read(self, size: int) -> bytes:
+        while data := self._file.read(size):
+            # After a comma neither a name nor an escape goes on.
+            if end := data.rfind(b",") + 1:
+                whole = b"".join([*self._held, data[:end]])
+                self._held = [data[end:]]
+                return self._without_odd(whole)
+            self._held.append(data)
+        rest = b"".join(self._held)
+        self._held = []
+        return self._without_odd(rest)
+
+    def _without_odd(self, data: bytes) -> bytes:
+        told = _ESCAPE.sub(b"", data) if b"\\" in data else data
+        begun_in_text, self._in_text = self._in_text, self._in_text ^ bool(told.count(b'"') & 1)
+        if b"NaN" not in data and b"Infinity" not in data:
+            return data
+        first = _END_OF_TEXT.match(data) if begun_in_text else None
+        at = first.end() if first else 0
+        return data[:at] + _TEXT_OR_ODD.sub(_null_if_odd, data[at:])
+
+
+def _null_if_odd(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0].startswith(b'"') else b"null"
+
+
 def _items(value: Any) -> Values:
     one_run = isinstance(value, list) and value and looks_said(value[0])
     return iter(enumerate([value] if one_run or not isinstance(value, list) else value, 1))
 
 
-def _parsed(data: bytes | bytearray) -> Any:
+def value_of(data: bytes | bytearray) -> Any:
+    """Return the JSON value that the bytes are, or a `NotJson`; NaN and half characters pass."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -21,6 +21,7 @@ from tracetune.traces.readers.base import (
     as_mapping,
     content_hash,
     count,
+    dollars_in,
     number,
     reason_of,
 )
@@ -55,7 +56,7 @@ def matches(record: Any) -> bool:
     if not isinstance(record, Mapping):
         return False
     trace = _get(record, "trace_id") is not None or "trace_id" in record
-    if trace and record.get("type") in _TYPES and "id" in record:
+    if trace and str(record.get("type")) in _TYPES and "id" in record:
         return True
     if isinstance(record.get("observations"), list):
         return "id" in record
@@ -77,20 +78,12 @@ def parts(record: Any) -> Iterator[tuple[str, Any]]:
                 yield key, (key, row)
 
 
-def read(record: Any, context: Context) -> Iterator[Trace]:
+def read(given: list[Any], context: Context) -> Iterator[Trace]:
     """Yield the trace of a list of parts, and those of its sub-agents.
 
     Nothing for scores and traces whose observations stand in another folder.
     """
-    given = record if isinstance(record, list) else [part for _, part in parts(record)]
-    by_key: dict[str, list[Mapping[str, Any]]] = {}
-    for key, row in given:
-        by_key.setdefault(key, []).append(row)
-    for key, rows in by_key.items():
-        yield from _read(key, rows, context)
-
-
-def _read(key: str, rows: list[Mapping[str, Any]], context: Context) -> Iterator[Trace]:
+    key, rows = given[0][0], [row for _, row in given]
     own_scores = [row for row in rows if _is_score(row)]
     traces = [row for row in rows if _is_trace(row)]
     seen = [row for row in rows if not _is_score(row) and not _is_trace(row)]
@@ -102,7 +95,7 @@ def _read(key: str, rows: list[Mapping[str, Any]], context: Context) -> Iterator
     about: dict[str, Any] = {
         k: v for row in (*seen, *traces) for k, v in row.items() if v not in (None, "")
     }
-    spans = usable([made(row, _span) for row in seen], context)
+    spans = usable(made(seen, _span), context)
     if not seen:
         # A trace without any observation is a run that was not looked into.
         spans = [Span(key, None, str(about.get("name") or "trace"), "agent", None, None)]
@@ -174,7 +167,7 @@ def _fill_usage(span: Span, row: Mapping[str, Any]) -> None:
     span.tokens_out = count(usage.get("output"), "output")
     costs = as_mapping(parsed(_get(row, "cost_details")), "cost_details")
     cost = _get(row, "total_cost")
-    span.cost_usd = number(costs.get("total") if cost is None else cost, "total_cost", least=0)
+    span.cost_usd = dollars_in(costs.get("total") if cost is None else cost, "total_cost")
     model = _get(row, "provided_model_name") or row.get("model")
     span.model = str(model) if model else None
 

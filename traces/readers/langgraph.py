@@ -42,13 +42,15 @@ def read(record: Any, context: Context) -> Iterator[Trace]:
         id = next(name for name in names if name and (name not in taken or name == run.last.id))
         taken.add(id)
         try:
-            yield _trace(run, f"{run.first.thread}/{id}")
+            yield _trace(run, f"{run.first.thread}/{id}", context)
         except UNUSABLE as error:
             context.set_aside(f"thread {run.first.thread}, run {id}: {reason_of(error)}")
 
 
-def _trace(run: Run, id: str) -> Trace:
+def _trace(run: Run, id: str, context: Context) -> Trace:
     chat = _chat(run)
+    for unread in chat.unread():
+        context.set_aside(f"thread {run.first.thread}, run {id}: {unread}")
     metadata = run.last.metadata
     failed = [task for task in run.last.tasks if task.error]
     error = failed[0].error if failed else None

@@ -1,4 +1,4 @@
-"""LangSmith runs: exported as JSON, JSON Lines or Parquet, nested or flat, and as its API has them.
+"""LangSmith runs: as JSON, JSON Lines or Parquet, nested or flat, and as its API has them.
 
 Fields: https://docs.langchain.com/langsmith/run-data-format
 """
@@ -7,10 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from tracetune.traces.model import Trace
-from tracetune.traces.readers.base import Context, Reader, as_mapping, content_hash, count, number
+from tracetune.traces.readers.base import (
+    Context,
+    Reader,
+    as_mapping,
+    content_hash,
+    count,
+    dollars_in,
+    number,
+    seconds_in,
+)
 from tracetune.traces.readers.said import parsed
 from tracetune.traces.readers.scores import Score
 from tracetune.traces.readers.span import Kind, Span, nanos
@@ -40,18 +50,13 @@ def parts(record: Any) -> Iterator[tuple[str, Any]]:
     parent = _parents(record)
     found = record.get("trace_id") or (ids and ids[0]) or (parent and parent[0]) or _id(record)
     key = str(found or content_hash(record))
-    for row in _nested(record):
-        yield key, (key, made(row, _span))
+    yield key, (key, made(_nested(record), _span))
 
 
-def read(record: Any, context: Context) -> Iterator[Trace]:
+def read(given: list[Any], context: Context) -> Iterator[Trace]:
     """Yield the trace of a list of parts, and those of its sub-agents."""
-    given = record if isinstance(record, list) else [part for _, part in parts(record)]
-    by_key: dict[str, list[Any]] = {}
-    for key, span in given:
-        by_key.setdefault(key, []).append(span)
-    for key, told in by_key.items():
-        yield from traces_of(key, usable(told, context), Run(), context)
+    spans = usable(chain.from_iterable(spans for _, spans in given), context)
+    return traces_of(given[0][0], spans, Run(), context)
 
 
 def _nested(record: Any) -> Iterator[Any]:
@@ -74,7 +79,7 @@ def _id(row: Mapping[str, Any]) -> str | None:
 
 def _parents(row: Mapping[str, Any]) -> list[str]:
     """Return the ids above a run, outermost first; only the nearest one where that is all."""
-    above = parsed(row.get("parent_run_ids"))
+    above = _json(row.get("parent_run_ids"))
     if isinstance(above, list) and above:
         return [str(id) for id in above]
     return [str(parent)] if (parent := row.get("parent_run_id")) else []
@@ -99,8 +104,8 @@ def _span(row: Any) -> Span:
         _KINDS.get(str(row.get("run_type")).lower(), "other"),
         *_times(row),
         _error(row),
-        heard=parsed(row.get("inputs")),
-        replied=parsed(row.get("outputs")),
+        heard=_json(row.get("inputs")),
+        replied=_json(row.get("outputs")),
         scores=_scores(row),
     )
     if str(row.get("error") or "").startswith(_NO_FAILURES):
@@ -116,7 +121,7 @@ def _span(row: Any) -> Span:
 def _times(row: Mapping[str, Any]) -> tuple[int | None, int | None]:
     start, end = nanos(row.get("start_time"), "start_time"), nanos(row.get("end_time"), "end_time")
     if end is None and start is not None:
-        took = number(row.get("latency_seconds"), "latency_seconds", least=0)
+        took = seconds_in(row.get("latency_seconds"), "latency_seconds")
         end = None if took is None else start + round(took * 1e9)
     return start, end
 
@@ -140,9 +145,13 @@ def _turn(metadata: Mapping[str, Any]) -> int | None:
     return count(metadata.get("langgraph_step"), "langgraph_step")
 
 
+def _json(value: Any) -> Any:
+    """Return a value that exports keep as JSON text, where null is text, too."""
+    return None if value in ("", "null") else parsed(value)
+
+
 def _object(value: Any, name: str) -> Mapping[str, Any]:
-    value = parsed(value)
-    return {} if value == "" else as_mapping(value, name)
+    return as_mapping(_json(value), name)
 
 
 def _text(value: Any) -> str | None:
@@ -212,13 +221,13 @@ def _fill_usage(span: Span, row: Mapping[str, Any]) -> None:
     if span.tokens_in is not None:
         span.tokens_out = count(row.get("completion_tokens"), "completion_tokens")
     elif span.kind == "llm":
-        usage = parsed(row.get("outputs"))
+        usage = _json(row.get("outputs"))
         usage = usage.get("usage_metadata") if isinstance(usage, Mapping) else None
         usage = as_mapping(usage or _message(span.replied).get("usage_metadata"), "usage_metadata")
         span.tokens_in = count(usage.get("input_tokens"), "input_tokens")
         span.tokens_out = count(usage.get("output_tokens"), "output_tokens")
     # Likewise a model whose price it does not know.
-    span.cost_usd = number(row.get("total_cost"), "total_cost", least=0) or None
+    span.cost_usd = dollars_in(row.get("total_cost"), "total_cost") or None
 
 
 def _info(

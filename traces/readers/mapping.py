@@ -17,7 +17,6 @@ from tracetune.traces.readers.base import (
     Reader,
     as_list,
     as_mapping,
-    content_hash,
     json_text,
     reason_of,
 )
@@ -96,10 +95,10 @@ class Mapped:
         if values.setdefault("agent", "agent") is None:
             raise ValueError("agent gave nothing, expected text (a constant is written \"'name'\")")
         if "messages" not in values:
-            yield trace_of(values, row)
+            yield trace_of(values, row, context.id_of)
             return
         if values.get("id") is None:
-            values["id"] = content_hash(row)
+            values["id"] = context.id_of(row)
         yield from MESSAGES.read(values, context)
 
     def _value(self, name: str, find: Getter, row: Any) -> Any:

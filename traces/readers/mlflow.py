@@ -14,8 +14,8 @@ from tracetune.traces.readers.base import (
     Reader,
     as_list,
     as_mapping,
-    content_hash,
     count,
+    dollars_in,
     number,
     text,
 )
@@ -44,7 +44,7 @@ def read(record: Any, context: Context) -> Iterator[Trace]:
     """Yield the trace of one record, and those of its sub-agents."""
     info = as_mapping(record["info"], "info")
     rows = as_list(as_mapping(record["data"], "data").get("spans"), "data.spans")
-    spans = usable([made(row, _span) for row in rows], context)
+    spans = usable(made(rows, _span), context)
     id = text(info.get("trace_id") or info.get("request_id"), "info.trace_id")
     metadata = as_mapping(
         info.get("trace_metadata") or info.get("request_metadata"), "info.trace_metadata"
@@ -55,7 +55,7 @@ def read(record: Any, context: Context) -> Iterator[Trace]:
         if span.parent is None:
             _fill_root(span, info, metadata)
         span.scores = judged.get(span.id)
-    yield from traces_of(id or content_hash(record), spans, run, context)
+    yield from traces_of(id or context.id_of(record), spans, run, context)
 
 
 def _run(
@@ -92,7 +92,7 @@ def _fill_root(span: Span, info: Mapping[str, Any], metadata: Mapping[str, Any])
         span.tokens_out = count(usage.get("output_tokens"), "output_tokens")
     if span.cost_usd is None:
         cost = as_mapping(parsed(metadata.get("mlflow.trace.cost")), "mlflow.trace.cost")
-        span.cost_usd = number(cost.get("total_cost"), "total_cost", least=0)
+        span.cost_usd = dollars_in(cost.get("total_cost"), "total_cost")
 
 
 def _span(row: Any) -> Span:
@@ -119,7 +119,7 @@ def _span(row: Any) -> Span:
     span.tokens_in = count(usage.get("input_tokens"), "input_tokens")
     span.tokens_out = count(usage.get("output_tokens"), "output_tokens")
     cost = as_mapping(parsed(attributes.get("mlflow.llm.cost")), "mlflow.llm.cost")
-    span.cost_usd = number(cost.get("total_cost"), "total_cost", least=0)
+    span.cost_usd = dollars_in(cost.get("total_cost"), "total_cost")
     model = parsed(attributes.get("mlflow.llm.model"))
     span.model = str(model) if model else None
     return span

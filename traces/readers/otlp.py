@@ -5,7 +5,8 @@ Format: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain, groupby
 from typing import Any
 
 from tracetune.traces.model import Trace
@@ -14,9 +15,15 @@ from tracetune.traces.readers.semconv import span_from
 from tracetune.traces.readers.span import Span, nanos
 from tracetune.traces.readers.spans import Run, made, traces_of, usable
 
-__all__ = ["OTLP", "by_trace"]
+__all__ = ["OTLP", "read"]
 
 _FAILED = (2, "2", "STATUS_CODE_ERROR")
+_SCOPES = (
+    "scopeSpans",
+    "scope_spans",
+    "instrumentationLibrarySpans",
+    "instrumentation_library_spans",
+)
 # As writers that keep protobuf's own names have them.
 _CAMEL = {
     "end_time_unix_nano": "endTimeUnixNano",
@@ -33,36 +40,39 @@ def matches(record: Any) -> bool:
 
 
 def parts(record: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each span with its trace id and resource; those without an id are one trace."""
-    nameless = ""
+    """Yield spans that follow each other, by trace id; those without an id are one trace."""
+    nameless, empty = "", True
     groups = record.get("resourceSpans", record.get("resource_spans"))
     for group in as_list(groups, "resourceSpans"):
         group = as_mapping(group, "resourceSpans")
         about = _plain(as_mapping(group.get("resource"), "resource").get("attributes"))
-        scopes = group.get("scopeSpans", group.get("scope_spans"))
-        for scope in as_list(scopes, "scopeSpans"):
-            for span in as_list(as_mapping(scope, "scopeSpans").get("spans"), "spans"):
-                key = span.get("traceId", span.get("trace_id")) if isinstance(span, dict) else None
-                if not isinstance(key, str) or not key:
+        for scope in _scopes(group):
+            spans = as_list(as_mapping(scope, "scopeSpans").get("spans"), "spans")
+            for key, rows in groupby(spans, _trace_id):
+                if not key:
                     key = nameless = nameless or content_hash(record)
-                yield key, (key, made(span, _span), about)
+                empty = False
+                yield key, (key, made(rows, _span), about)
+    if empty:
+        raise ValueError("it holds no span")
 
 
-def read(record: Any, context: Context) -> Iterator[Trace]:
-    """Yield the trace of a list of parts, and those of its sub-agents."""
-    given = record if isinstance(record, list) else [part for _, part in parts(record)]
-    return by_trace(given, context)
+def _scopes(group: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield what holds the spans of each scope, by any version's name for it."""
+    for name in _SCOPES:
+        yield from as_list(group.get(name), name)
 
 
-def by_trace(given: Iterable[Any], context: Context) -> Iterator[Trace]:
-    """Yield the traces of (trace id, span, what its resource says) in the order of their first."""
-    by_key: dict[str, list[Any]] = {}
-    for part in given:
-        by_key.setdefault(part[0], []).append(part)
-    for key, told in by_key.items():
-        spans = usable([span for _, span, _ in told], context)
-        about: Mapping[str, Any] = next((one for _, _, one in told if one), {})
-        yield from traces_of(key, spans, run_of(about), context)
+def read(given: list[Any], context: Context) -> Iterator[Trace]:
+    """Yield the trace of a list of (trace id, spans, what their resource says), and its parts."""
+    spans = usable(chain.from_iterable(spans for _, spans, _ in given), context)
+    about: Mapping[str, Any] = next((about for _, _, about in given if about), {})
+    return traces_of(given[0][0], spans, run_of(about), context)
+
+
+def _trace_id(row: Any) -> str | None:
+    key = row.get("traceId", row.get("trace_id")) if isinstance(row, dict) else None
+    return key if isinstance(key, str) else None
 
 
 def run_of(resource: Mapping[str, Any]) -> Run:
@@ -75,7 +85,7 @@ def run_of(resource: Mapping[str, Any]) -> Run:
 
 
 def _span(row: Any) -> Span:
-    if not isinstance(row, dict):
+    if type(row) is not dict:
         row = as_mapping(row, "it")
     if "spanId" not in row and "span_id" in row:
         row = {_CAMEL.get(name, name): value for name, value in row.items()}
@@ -91,7 +101,7 @@ def _span(row: Any) -> Span:
         nanos(row.get("endTimeUnixNano"), "endTimeUnixNano"),
     )
     if (status := row.get("status")) and status.get("code") in _FAILED:
-        span.error = status.get("message") or "error"
+        span.error = str(status.get("message") or "error")
     events = row.get("events")
     told = [(e.get("name") or "", _plain(e.get("attributes"))) for e in events] if events else ()
     return span_from(span, _plain(row.get("attributes")), told)
@@ -99,12 +109,12 @@ def _span(row: Any) -> Span:
 
 def _plain(attributes: Any) -> dict[str, Any]:
     """Return OTLP's list of keys and typed values as an object."""
-    plain: dict[str, Any] = {}
-    for attribute in attributes or ():
-        value = attribute["value"]
-        told = value.get("stringValue")
-        plain[attribute["key"]] = _value(value) if told is None else told
-    return plain
+    return {
+        one["key"]: _value(one["value"])
+        if (told := one["value"].get("stringValue")) is None
+        else told
+        for one in attributes or ()
+    }
 
 
 def _value(value: Mapping[str, Any]) -> Any:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tracetune.traces.model import Trace
-from tracetune.traces.readers.base import Context, Reader, as_list, as_mapping, content_hash
-from tracetune.traces.readers.otlp import by_trace
+from tracetune.traces.readers.base import Reader, as_list, as_mapping, content_hash
+from tracetune.traces.readers.otlp import read
 from tracetune.traces.readers.semconv import span_from
 from tracetune.traces.readers.span import Span, nanos
 from tracetune.traces.readers.spans import made
@@ -33,7 +32,7 @@ def matches(record: Any) -> bool:
 
 
 def parts(record: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each span with its trace id; those of one record without an id are one trace."""
+    """Yield each span by its trace id; those of one record without an id are one trace."""
     rows = as_list(record["spans"], "spans") if "spans" in record else [record]
     nameless = ""
     for row in rows:
@@ -42,13 +41,7 @@ def parts(record: Any) -> Iterator[tuple[str, Any]]:
             key = nameless = nameless or str(record.get("trace_id") or content_hash(record))
         resource = row.get("resource") if isinstance(row, Mapping) else None
         about = resource.get("attributes") if isinstance(resource, Mapping) else None
-        yield key, (key, made(row, _span), about if isinstance(about, Mapping) else {})
-
-
-def read(record: Any, context: Context) -> Iterator[Trace]:
-    """Yield the trace of a list of parts, and those of its sub-agents."""
-    given = record if isinstance(record, list) else [part for _, part in parts(record)]
-    return by_trace(given, context)
+        yield key, (key, made([row], _span), about if isinstance(about, Mapping) else {})
 
 
 def _id(row: Mapping[str, Any], name: str) -> str | None:

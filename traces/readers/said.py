@@ -1,4 +1,8 @@
-"""Chat messages as spans carry them: every provider's and tracer's form, as JSON or in strings."""
+"""Chat messages as spans carry them: every provider's and tracer's form, as JSON or in strings.
+
+Nothing here is an error: a tracer wraps, cuts and mixes forms, and a message that cannot be read
+says nothing. `chat` reads messages that are a run of their own, and says what is wrong with them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,8 @@ from typing import Any, Literal, NamedTuple, cast
 import orjson
 
 from tracetune.traces.readers.base import json_text
-from tracetune.traces.readers.blocks import role_of
+from tracetune.traces.readers.blocks import flat, role_of
+from tracetune.traces.readers.untyped import typed
 
 __all__ = ["Called", "Said", "parsed", "plain_text", "said_in", "unseen_in"]
 
@@ -175,7 +180,7 @@ def _called(calls: list[Any]) -> Iterator[Called]:
         inner = call.get("function", call)
         inner = inner if isinstance(inner, dict) else call
         arguments = inner.get("arguments", inner.get("args", inner.get("input")))
-        id = call.get("id", call.get("call_id"))
+        id = call.get("call_id") or call.get("id")  # the Responses API's items have both
         yield Called(None if id is None else str(id), str(inner.get("name") or ""), arguments)
 
 
@@ -186,6 +191,11 @@ def _add_block(said: Said, block: Any) -> None:
     if not isinstance(block, dict):
         return
     block = block.get("message_content", block)
+    if "type" not in block:
+        try:
+            block = typed(block)
+        except TypeError:
+            return
     kind = block.get("type")
     if kind in _TEXTS:
         text = block.get("text", block.get("content"))
@@ -201,5 +211,5 @@ def _add_block(said: Said, block: Any) -> None:
             (block[key] for key in ("response", "result", "content", "output") if key in block),
             None,
         )
-        failed = block.get("is_error") is True
-        said.answers += ((None if id is None else str(id), plain_text(answer) or "", failed),)
+        told = flat(answer) if isinstance(answer, list) else plain_text(answer) or ""
+        said.answers += ((None if id is None else str(id), told, block.get("is_error") is True),)

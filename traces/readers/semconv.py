@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tracetune.traces.readers.base import count, number
+from tracetune.traces.readers.base import count, dollars_in, number
 from tracetune.traces.readers.said import parsed
 from tracetune.traces.readers.scores import Score
 from tracetune.traces.readers.span import Kind, Span
@@ -39,6 +39,7 @@ _KIND_NAMES = (
     "langfuse.observation.type",
 )
 _AGENTS = ("gen_ai.agent.name", "agent.name", "graph.node.name", "traceloop.entity.name")
+_ACTORS = ("gen_ai.agent.name",)
 _MODELS = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 _TOOLS = ("gen_ai.tool.name", "tool.name", "tool_call.function.name", "traceloop.entity.name")
 _CALL_IDS = ("gen_ai.tool.call.id", "tool_call.id", "tool.id")
@@ -55,6 +56,7 @@ _RESULTS = (
     "traceloop.entity.output",
     "langfuse.observation.output",
 )
+_WRAPPED_INPUT, _WRAPPED_OUTPUT = "traceloop.entity.input", "traceloop.entity.output"
 _TOKENS_IN = (
     "gen_ai.usage.input_tokens",
     "llm.token_count.prompt",
@@ -87,7 +89,13 @@ _INFO = frozenset(
         "tracetune_task",
     }
 )
+_TELLING = _INFO | {"metadata", "tag.tags"}
 _EVALUATION = "gen_ai.evaluation.result"
+# Of conventions before 1.28: the messages as one JSON text.
+_CONTENT_EVENTS = {
+    "gen_ai.content.completion": ("replied", "gen_ai.completion"),
+    "gen_ai.content.prompt": ("heard", "gen_ai.prompt"),
+}
 _SAID_EVENTS = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -106,11 +114,10 @@ def span_from(
     """
     span.kind = kind = _kind(attributes)
     if kind == "tool":
-        span.tool = _told(attributes, _TOOLS)
-        span.call_id = _told(attributes, _CALL_IDS)
-        span.heard = _told(attributes, _ARGUMENTS)
-        span.replied = _told(attributes, _RESULTS)
-        span.agent = attributes.get("gen_ai.agent.name")
+        span.tool = _name(attributes, _TOOLS)
+        span.call_id = _name(attributes, _CALL_IDS)
+        span.heard, span.replied = _tool_said(attributes)
+        span.agent = _name(attributes, _ACTORS)
     elif kind == "llm":
         _fill_model(span, attributes)
     else:
@@ -131,7 +138,23 @@ def _kind(attributes: Attributes) -> Kind:
         return "tool"
     if "gen_ai.request.model" in attributes or "llm.model_name" in attributes:
         return "llm"
+    if attributes.get("llm.request.type") in ("chat", "completion"):  # OpenLLMetry
+        return "llm"
     return "other"
+
+
+def _tool_said(attributes: Attributes) -> tuple[Any, Any]:
+    """Return a tool's arguments and result, without what OpenLLMetry wraps around them."""
+    heard, replied = _told(attributes, _ARGUMENTS), _told(attributes, _RESULTS)
+    if heard is not None and heard is attributes.get(_WRAPPED_INPUT):
+        wrapped = parsed(heard)
+        if isinstance(wrapped, Mapping):
+            heard = wrapped.get("inputs") or wrapped.get("input_str") or wrapped
+    if replied is not None and replied is attributes.get(_WRAPPED_OUTPUT):
+        wrapped = parsed(replied)
+        if isinstance(wrapped, Mapping) and wrapped.keys() <= {"output", "kwargs"}:
+            replied = wrapped.get("output", replied)
+    return heard, replied
 
 
 def _told(attributes: Attributes, names: tuple[str, ...]) -> Any:
@@ -141,17 +164,25 @@ def _told(attributes: Attributes, names: tuple[str, ...]) -> Any:
     return None
 
 
+def _name(attributes: Attributes, names: tuple[str, ...]) -> str | None:
+    for name in names:
+        if name in attributes:
+            value = attributes[name]
+            return value if value is None or type(value) is str else str(value)
+    return None
+
+
 def _fill_model(span: Span, attributes: Attributes) -> None:
-    span.agent = attributes.get("gen_ai.agent.name")
-    span.model = _told(attributes, _MODELS)
+    span.agent = _name(attributes, _ACTORS)
+    span.model = _name(attributes, _MODELS)
     span.instructions = attributes.get("gen_ai.system_instructions")
     span.heard, span.replied = (_said(attributes, *names) for names in _SENT)
     _fill_usage(span, attributes)
 
 
 def _fill_outer(span: Span, attributes: Attributes) -> None:
-    if name := _told(attributes, _AGENTS):
-        span.agent = str(name)
+    if name := _name(attributes, _AGENTS):
+        span.agent = name
     elif span.kind == "agent":
         # smolagents and the GenAI conventions put the verb into the span's name.
         span.agent = span.name.removesuffix(".run").removeprefix("invoke_agent ")
@@ -175,7 +206,7 @@ def _fill_usage(span: Span, attributes: Attributes) -> None:
             break
     for name in _COSTS:
         if name in attributes:
-            span.cost_usd = number(attributes[name], name, least=0)
+            span.cost_usd = dollars_in(attributes[name], name)
             break
 
 
@@ -185,7 +216,7 @@ def _said(attributes: Attributes, whole: str, flat: str, older: str, plain: str)
     for prefix in (flat, older):
         if rows := _unflattened(attributes, f"{prefix}."):
             return rows
-    return attributes.get(plain)
+    return attributes.get(older, attributes.get(plain))
 
 
 def _unflattened(attributes: Attributes, prefix: str) -> list[Any]:
@@ -215,13 +246,15 @@ def _lists(value: Any) -> Any:
 
 
 def _info(kind: Kind, attributes: Attributes) -> dict[str, Any] | None:
-    told = not _INFO.isdisjoint(attributes)
-    info = {name: attributes[name] for name in _INFO if name in attributes} if told else {}
+    inner = kind in ("llm", "tool")
+    if inner and _TELLING.isdisjoint(attributes):
+        return None
+    info = {name: attributes[name] for name in _INFO if name in attributes}
     if "tag.tags" in attributes:
         info["tags"] = attributes["tag.tags"]
     if "metadata" in attributes and isinstance(more := parsed(attributes["metadata"]), Mapping):
         info |= more
-    if kind not in ("llm", "tool"):  # too many of them to look through every name
+    if not inner:  # too many of them to look through every name
         for name, value in attributes.items():
             if name.startswith(_INFO_PREFIXES):
                 prefix = next(one for one in _INFO_PREFIXES if name.startswith(one))
@@ -245,6 +278,10 @@ def _add_event(span: Span, name: str, more: Attributes) -> None:
             span.error = ": ".join(str(one) for one in (kind, message) if one) or span.error
     elif name == "gen_ai.client.inference.operation.details":
         _fill_model(span, {**more})
+    elif name in _CONTENT_EVENTS and span.kind == "llm":
+        field, key = _CONTENT_EVENTS[name]
+        if getattr(span, field) is None:
+            setattr(span, field, more.get(key))
     elif name in _SAID_EVENTS and span.kind == "llm":
         row = {"role": _SAID_EVENTS[name], **more}
         span.heard = [*(span.heard if isinstance(span.heard, list) else []), row]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+import msgspec
 
 from tracetune.traces.readers.base import moment
 from tracetune.traces.readers.scores import Score
@@ -17,8 +18,7 @@ Kind = Literal["agent", "llm", "tool", "other"]
 _FAR, _NANOS = 10**14, 10**17  # the year 5138 in milliseconds and in microseconds
 
 
-@dataclass(slots=True)  # not frozen: there are ten to a trace, and freezing doubles their cost
-class Span:
+class Span(msgspec.Struct, gc=False):  # a file's spans are held, and gc would go through them all
     """One span; never edited once it is made. None means unknown."""
 
     id: str
@@ -61,9 +61,9 @@ def nanos(value: Any, name: str) -> int | None:
     Raises:
         ValueError: It is no point in time.
     """
-    if isinstance(value, str) and len(value) > 14 and value.isdigit():
+    if type(value) is str and len(value) > 14 and value.isdigit():
         value = int(value)
-    if isinstance(value, int) and value >= _FAR:
+    if type(value) is int and value >= _FAR:
         return value if value >= _NANOS else value * 1000
     if value in (None, "", 0, "0"):
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tracetune.traces.model import Message, Step, Thought, ToolCall
+from tracetune.traces.model import MAX_LATENCY_S, Message, Step, Thought, ToolCall
 from tracetune.traces.readers.base import UNPARSED, arguments_of, json_text
 from tracetune.traces.readers.said import Called, Said, parsed, plain_text, said_in, unseen_in
 from tracetune.traces.readers.span import Span
@@ -20,28 +20,26 @@ _WRAPPED = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
 def began(span: Span) -> datetime | None:
     """Return when a span started, to the microsecond, in UTC."""
-    return None if span.start is None else _EPOCH + timedelta(microseconds=span.start // 1000)
+    return None if span.start is None else _EPOCH + timedelta(0, 0, span.start // 1000)
 
 
 def seconds(span: Span) -> float | None:
-    """Return how long a span took; None when it has no end, or one before its start."""
-    if span.start is None or span.end is None or span.end < span.start:
+    """Return how long a span took; None when it has no end, or its times cannot be right."""
+    if span.start is None or span.end is None:
         return None
-    return (span.end - span.start) / 1e9
+    took = (span.end - span.start) / 1e9
+    return took if 0 <= took <= MAX_LATENCY_S else None
 
 
-def steps_of(
-    spans: Iterable[tuple[Span, str | None]],
-) -> list[tuple[Span, Step]]:
+def steps_of(spans: list[tuple[Span, str | None]]) -> list[tuple[Span, Step]]:
     """Return the steps in order, each with the span it came from.
 
     Args:
         spans: Model and tool calls in order, each with the agent that made it: None for the
             run's own.
     """
-    placed = list(spans)
-    steps = _Steps(placed)
-    for span, agent in placed:
+    steps = _Steps(spans)
+    for span, agent in spans:
         if span.kind == "tool":
             steps.add_tool(span, agent)
         else:
@@ -57,29 +55,23 @@ class _Steps:
         self._seen: set[tuple[str | None, str, str]] = set()
         self._waiting: dict[str, int] = {}
         self._after_tool: set[str | None] = set()
-        self._ids: dict[str | None, set[str | None]] = {}
-        for span, agent in placed:
-            if span.kind == "tool":
-                self._ids.setdefault(agent, set()).add(span.call_id)
+        self._placed = placed
+        self._ids: dict[str | None, set[str | None]] | None = None
 
     def add_tool(self, span: Span, agent: str | None) -> None:
         result, error = result_in(span.replied)
         error = span.error or error
-        self.done.append(
-            (
-                span,
-                ToolCall(
-                    span.tool or span.name,
-                    arguments_in(span.heard),
-                    None if error is not None else result,
-                    error,
-                    began(span),
-                    seconds(span),
-                    "agent",
-                    agent,
-                ),
-            )
+        call = ToolCall(
+            span.tool or span.name,
+            arguments_in(span.heard),
+            None if error is not None else result,
+            error,
+            began(span),
+            seconds(span),
+            "agent",
+            agent,
         )
+        self.done.append((span, call))
         self._after_tool.add(agent)
 
     def add_model(self, span: Span, agent: str | None) -> None:
@@ -118,6 +110,11 @@ class _Steps:
 
     def _untold(self, call: Called, agent: str | None) -> bool:
         """Whether no span tells of a call; spans without ids may be of any of the calls."""
+        if self._ids is None:  # seldom asked for
+            self._ids = {}
+            for span, actor in self._placed:
+                if span.kind == "tool":
+                    self._ids.setdefault(actor, set()).add(span.call_id)
         ids = self._ids.get(agent)
         return not ids or (None not in ids and call.id not in ids)
 
@@ -141,7 +138,7 @@ def arguments_in(value: Any) -> Mapping[str, Any]:
         named = value.get("kwargs")
         if isinstance(named, dict) and value.keys() <= _WRAPPED and not value.get("args"):
             return named  # smolagents
-        if value.keys() == {"input"} and isinstance(value["input"], str):
+        if len(value) == 1 and isinstance(value.get("input"), str):
             return arguments_in(value["input"])  # LangChain keeps them as text
         return value
     if value is None or value == "":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from tracetune.traces.readers.base import shown
 from tracetune.traces.readers.scores import Score
@@ -12,6 +13,7 @@ from tracetune.traces.readers.span import Span
 __all__ = ["Tree"]
 
 _LAST = 1 << 63  # after any point in time
+_TIMES = attrgetter("start", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Tree:
             service: The same, where no span names an agent.
         """
         by_id = _unique(spans, set_aside)
-        ordered = sorted(by_id.values(), key=_time)
+        ordered = _in_time(by_id.values())
         tops = [s for s in ordered if s.parent is None or s.parent not in by_id] or ordered[:1]
         parentless = [span for span in tops if not span.parent]
         root = (parentless or tops)[0]
@@ -125,8 +127,18 @@ def _time(span: Span) -> tuple[int, int]:
     return (_LAST if start is None else start, _LAST if span.end is None else span.end)
 
 
+def _in_time(spans: Iterable[Span]) -> list[Span]:
+    try:
+        return sorted(spans, key=_TIMES)  # the same, and quicker, where all times are known
+    except TypeError:
+        return sorted(spans, key=_time)
+
+
 def _unique(spans: list[Span], set_aside: Callable[[str], None]) -> dict[str, Span]:
-    by_id: dict[str, Span] = {}
+    by_id = {span.id: span for span in spans}
+    if len(by_id) == len(spans):
+        return by_id
+    by_id = {}
     for span in spans:
         before = by_id.setdefault(span.id, span)
         if before is span or before == span:
@@ -141,8 +153,11 @@ def _unique(spans: list[Span], set_aside: Callable[[str], None]) -> dict[str, Sp
 
 def _places(spans: Iterable[Span], by_id: Mapping[str, Span]) -> dict[str, _Place]:
     places: dict[str, _Place] = {}
-    below: dict[str, _Place] = {}
+    below: dict[str | None, _Place] = {}
     for span in spans:
+        if (place := below.get(span.parent, _TOP)) is not _TOP and span.id not in places:
+            places[span.id] = place  # as nearly always
+            continue
         path: list[Span] = []
         above: Span | None = span
         while above is not None and above.id not in places:

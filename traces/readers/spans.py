@@ -44,26 +44,39 @@ class Run:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def made(row: Any, span_of: Callable[[Any], Span]) -> Span | Exception:
-    """Return the span of a row; where it cannot be used, why.
+def made(rows: Iterable[Any], span_of: Callable[[Any], Span]) -> list[Span | Exception]:
+    """Return the spans of rows; where one cannot be used, why.
 
     Spans are made as soon as they are read: while a file's traces are gathered they need a
     tenth of the rows' memory.
     """
-    try:
-        return span_of(row)
-    except UNUSABLE as error:
-        return error.with_traceback(None)  # it would keep the row in memory
+    spans: list[Span | Exception] = []
+    for row in rows:
+        try:
+            spans.append(span_of(row))
+        except UNUSABLE as error:
+            spans.append(error.with_traceback(None))  # it would keep the row in memory
+    return spans
 
 
 def usable(spans: Iterable[Span | Exception], context: Context) -> list[Span]:
-    """Return the spans; what could not be made one is set aside, by its reason."""
+    """Return the spans; what could not be made one is set aside, by its reason.
+
+    Raises:
+        ValueError: There are none but such; the line is what is wrong with the last.
+    """
     good: list[Span] = []
+    bad: list[str] = []
     for span in spans:
-        if isinstance(span, Exception):
-            context.set_aside(f"a span: {reason_of(span)}")
-        else:
+        if type(span) is Span:
             good.append(span)
+        elif isinstance(span, Exception):
+            bad.append(f"a span: {reason_of(span)}")
+    last = bad.pop() if bad and not good else None
+    for reason in bad:
+        context.set_aside(reason)
+    if last is not None:
+        raise ValueError(last)
     return good
 
 
@@ -81,7 +94,7 @@ def traces_of(key: str, spans: list[Span], run: Run, context: Context) -> Iterat
         raise ValueError("it holds no usable span")
     tree = Tree.of(spans, run.agent, run.service, context.set_aside)
     labels = _labels(tree, run)
-    steps = steps_of((span, tree.actor(span)) for span in tree.leaves)
+    steps = steps_of([(span, tree.actor(span)) for span in tree.leaves])
     yield _blamed(_whole(key, tree, run, labels, steps))
     for agent in tree.sub_agents:
         if part := _part(key, agent, tree, steps, labels):
@@ -108,7 +121,7 @@ def _whole(
         task=_first(info, _TASKS),
         started_at=began(tree.first),
         latency_s=seconds(root) if tree.rooted else None,
-        steps=tuple(_with_ends(root, [step for _, step in steps])),
+        steps=_with_ends(root, [step for _, step in steps]),
         turns=_turns(tree.spans),
         **_usage(tree.counted, root),
         **_outcome(scores, root.error if tree.rooted else None, ended, labels),
@@ -148,7 +161,7 @@ def _part(
         ),
         started_at=began(agent),
         latency_s=seconds(agent),
-        steps=tuple(_with_ends(agent, own)),
+        steps=_with_ends(agent, own),
         **_usage(counted, agent),
         **_outcome(
             agent.scores or {}, agent.error, agent.end is not None, {**shared, "part_of": key}
@@ -156,16 +169,16 @@ def _part(
     )
 
 
-def _with_ends(span: Span, steps: list[Step]) -> Iterator[Step]:
-    """Yield the steps, with the run's input and output where no model call shows them."""
-    roles = {step.role for step in steps if isinstance(step, Message)}
+def _with_ends(span: Span, steps: list[Step]) -> tuple[Step, ...]:
+    """Return the steps, with the run's input and output where no model call shows them."""
     if span.kind in ("llm", "tool"):
-        roles |= {"user", "assistant"}
-    if "user" not in roles and (text := _spoken(span.heard, "user")):
-        yield Message("user", text)
-    yield from steps
-    if "assistant" not in roles and (text := _spoken(span.replied, "assistant")):
-        yield Message("assistant", text)
+        return tuple(steps)
+    roles = {step.role for step in steps if type(step) is Message}
+    asked = _spoken(span.heard, "user") if "user" not in roles else None
+    answered = _spoken(span.replied, "assistant") if "assistant" not in roles else None
+    first = [Message("user", asked)] if asked else []
+    last = [Message("assistant", answered)] if answered else []
+    return (*first, *steps, *last)
 
 
 def _spoken(value: Any, role: Any) -> str | None:
@@ -179,6 +192,8 @@ def _spoken(value: Any, role: Any) -> str | None:
 
 def _usage(counted: list[Span], top: Span) -> dict[str, Any]:
     """Return tokens and cost: sums over the model calls, else what the top says of itself."""
+    if not counted:
+        return {"tokens_in": top.tokens_in, "tokens_out": top.tokens_out, "cost_usd": top.cost_usd}
     fields = ("tokens_in", "tokens_out", "cost_usd")
     return {name: _sum(counted, name, getattr(top, name)) for name in fields}
 
@@ -238,7 +253,8 @@ def _labels(tree: Tree, run: Run) -> dict[str, str]:
 
 def _info(tree: Tree, run: Run) -> list[Mapping[str, Any]]:
     """Return what is said of the run, the root's words before those of other spans."""
-    return [run.info, tree.root.info or {}, *(span.info for span in tree.spans if span.info)]
+    told = [run.info, tree.root.info, *[span.info for span in tree.spans if span.info]]
+    return [info for info in told if info]
 
 
 def _models(counted: list[Span]) -> dict[str, str]:
@@ -249,11 +265,9 @@ def _models(counted: list[Span]) -> dict[str, str]:
 def _first(info: list[Mapping[str, Any]], names: tuple[str, ...]) -> str | None:
     for one in info:
         for name in names:
-            value = one.get(name)
-            if (
-                value is not None
-                and value != ""
-                and not (isinstance(value, float) and math.isnan(value))
-            ):
-                return json_text(value)
+            if name in one:
+                value = one[name]
+                nan = isinstance(value, float) and math.isnan(value)
+                if value is not None and value != "" and not nan:
+                    return json_text(value)
     return None

@@ -25,8 +25,8 @@ from tracetune.traces.readers.base import (
     as_mapping,
     flag,
     moment,
-    number,
     reason_of,
+    seconds_in,
     text,
 )
 from tracetune.traces.readers.files import json_records
@@ -103,7 +103,7 @@ def _thought(row: Mapping[str, Any], where: str) -> _Event:
 
 def _call(row: Mapping[str, Any], where: str) -> _Event:
     ended = _stamp(row, where)
-    took = number(row.get("duration"), f"{where}.duration", least=0)
+    took = seconds_in(row.get("duration"), f"{where}.duration")
     response = row.get("response")
     said = response if isinstance(response, str | None) else json.dumps(response)
     failed = flag(row.get("success"), f"{where}.success") is False

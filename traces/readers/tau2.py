@@ -15,9 +15,11 @@ from tracetune.traces.readers.base import (
     as_list,
     as_mapping,
     count,
+    dollars_in,
     moment,
     number,
     reason_of,
+    seconds_in,
     shown,
     text,
 )
@@ -66,7 +68,7 @@ def _trace(run: Mapping[str, Any], domain: str | None) -> Trace:
         agent=domain or "agent",
         task=text(run.get("task_id"), "task_id"),
         started_at=moment(run.get("start_time"), "start_time"),
-        latency_s=number(run.get("duration"), "duration", least=0),
+        latency_s=seconds_in(run.get("duration"), "duration"),
         success=success,
         score=score,
         steps=tuple(_steps(messages)),
@@ -74,7 +76,7 @@ def _trace(run: Mapping[str, Any], domain: str | None) -> Trace:
         tokens_in=_tokens(messages, "prompt_tokens"),
         tokens_out=_tokens(messages, "completion_tokens"),
         # Its cost table says 0 for every model it does not know.
-        cost_usd=number(run.get("agent_cost"), "agent_cost", least=0) or None,
+        cost_usd=dollars_in(run.get("agent_cost"), "agent_cost") or None,
         failure_kind="unknown" if success else _BLAME.get(ended_by or "", "unknown"),
         labels={name: value for name, value in labels.items() if value is not None},
     )

@@ -54,7 +54,7 @@ class _File:
 
 def matches(record: Any) -> bool:
     """A line of a trajectory says what it is, and which stage or problem it is of."""
-    if not isinstance(record, Mapping) or record.get("type") not in _TYPES:
+    if not isinstance(record, Mapping) or str(record.get("type")) not in _TYPES:
         return False
     return "stage" in record or {"problem_id", "total_stages"} <= record.keys()
 

@@ -3,6 +3,7 @@ import json
 import math
 import os
 import random
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,14 @@ import pytest
 import synthetic
 
 from tracetune.errors import InputError, TraceError
+from tracetune.traces.analytics.few import few_or_tables
 from tracetune.traces.analytics.partials import count_runs
-from tracetune.traces.analytics.sample import KEPT_BYTES, Sample, mark_of
+from tracetune.traces.analytics.sample import mark_of
 from tracetune.traces.analytics.tables import TraceTables, error_key, opened
 from tracetune.traces.failures import failure_kind_of
-from tracetune.traces.model import ToolCall, Trace
+from tracetune.traces.metrics import compute_metrics
+from tracetune.traces.mining.patterns import mine_patterns
+from tracetune.traces.model import Message, Thought, ToolCall, Trace
 from tracetune.traces.read import read_traces
 from tracetune.traces.readers.base import BadRecord
 from tracetune.traces.redaction import Redactor
@@ -99,6 +103,57 @@ def test_the_digest_is_of_the_content_in_any_order() -> None:
     assert all(len(digest) == 16 for digest in digests)
 
 
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        pytest.param({"task": "left"}, {"task": "rite"}, id="a task"),
+        pytest.param({"feedback": "good"}, {"feedback": "evil"}, id="feedback"),
+        pytest.param({"labels": {"a": "x"}}, {"labels": {"a": "y"}}, id="a label"),
+        pytest.param(
+            {"steps": [Message("user", "left")]}, {"steps": [Message("user", "rite")]}, id="a text"
+        ),
+        pytest.param(
+            {"steps": [Message("system", "be")]}, {"steps": [Message("user", "be")]}, id="a role"
+        ),
+        pytest.param(
+            {"steps": [Thought("1"), Thought("2")]},
+            {"steps": [Thought("2"), Thought("1")]},
+            id="the order of steps",
+        ),
+        pytest.param(
+            {"steps": [ToolCall("go", {"to": 1})]},
+            {"steps": [ToolCall("go", {"to": 2})]},
+            id="an argument",
+        ),
+        pytest.param(
+            {"steps": [ToolCall("go", result="yes")]},
+            {"steps": [ToolCall("go", result="non")]},
+            id="a result",
+        ),
+        pytest.param(
+            {"steps": [ToolCall("go", error="yes")]},
+            {"steps": [ToolCall("go", error="non")]},
+            id="an error",
+        ),
+    ],
+)
+def test_the_digest_tells_of_an_edit_of_equal_length(was: Any, now: Any) -> None:
+    digests = {TraceTables([run("1", **values)]).digest for values in (was, now, was)}
+    assert len(digests) == 2
+
+
+def test_the_digest_is_not_of_what_is_left_out_or_in_what_order() -> None:
+    bare = {"id": "1", "agent": "clerk", "steps": [{"kind": "tool_call", "name": "go"}]}
+    full = dict(reversed(bare.items())) | {"labels": {}, "feedback": {}, "failure_kind": "unknown"}
+    full["steps"] = [{"name": "go", "kind": "tool_call", "arguments": {}, "by": "agent"}]
+    labels = {"a": "1", "b": "2"}
+    rows = [bare, full, {"labels": labels}, {"labels": dict(reversed(labels.items()))}]
+    digests = [read([LINE | row if "id" not in row else row])[2] for row in rows]
+    assert digests[0] == digests[1]
+    assert digests[2] == digests[3]
+    assert digests[0] != digests[2]
+
+
 def test_hostile_text_reaches_the_tables_as_data() -> None:
     names = ["'; DROP TABLE runs; --", "nul\x00", "lone \ud800", "line\nbreak", "{'a': \"b\"}"]
     traces = [run(name, ToolCall(name, {"x": "\ud800"}, error=name)) for name in names]
@@ -114,9 +169,79 @@ def test_a_latency_that_is_no_number_is_unknown(value: float) -> None:
         assert tables.query("latency_counts") == []
 
 
-def test_one_id_for_two_runs_of_an_agent_is_refused() -> None:
-    with pytest.raises(TraceError, match="Two traces of agent 'clerk' have the id '7'"):
-        TraceTables([run("7"), run("8"), run("7")])
+def counted(held: Any) -> int:
+    with held as runs:
+        return sum(runs.agents().values())
+
+
+OUT_OF_RANGE = [
+    pytest.param({"id": "7"}, "Two traces of agent 'clerk' have the id '7'", id="an id twice"),
+    pytest.param({"turns": 2**63}, "turns is 9223372036854775808, expected", id="a large count"),
+    pytest.param({"latency_s": 1e10}, "9: latency_s is 10000000000.0, expected a number of at most"
+        " 1e\\+09", id="nanoseconds taken for seconds"),
+    pytest.param({"latency_s": -1e30}, "9: latency_s is -1e\\+30, expected", id="a negative time"),
+    pytest.param({"cost_usd": 1e30}, "9: cost_usd is 1e\\+30, expected", id="a large cost"),
+    pytest.param({"cost_usd": "dear"}, "9: cost_usd is 'dear', expected", id="a cost in words"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("odd", "reason"), OUT_OF_RANGE)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda traces: compute_metrics(traces)[0].n, id="metrics"),
+        pytest.param(lambda traces: counted(few_or_tables(traces)), id="a few"),
+    ],
+)
+def test_traces_in_hand_that_cannot_be_counted_are_set_aside(
+    odd: dict[str, Any], reason: str, ask: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = run(**{"id": "9", "success": True} | odd)
+    traces = [run("7", success=True), bad, run("8", success=False), bad]
+    assert ask(traces) == 2
+    assert len(caplog.records) == 1
+    assert re.match(f"2 records were set aside; the first: records 2: {reason}", caplog.messages[0])
+    with pytest.raises(TraceError, match=f"^records:2: {reason}"):
+        TraceTables(traces, strict=True)
+
+
+def test_patterns_of_traces_in_hand_leave_out_what_cannot_be_counted() -> None:
+    good = [run(f"{n}", ToolCall("ab"[n % 2]), success=n % 2 > 0) for n in range(20)]
+    odd = [replace(good[0], steps=()), run("x", ToolCall("c"), success=True, cost_usd=1e30)]
+    found = mine_patterns([*good, *odd])
+    assert found == mine_patterns(good)
+    assert found
+
+
+def test_a_strict_reading_is_counted_strictly() -> None:
+    twice = [LINE, LINE]
+    assert compute_metrics(read_traces(twice))[0].n == 1
+    with pytest.raises(TraceError, match=r"^records:2: Two traces of agent"):
+        compute_metrics(read_traces(twice, strict=True))
+
+
+@pytest.mark.parametrize("count", [pytest.param(3, id="a few"), pytest.param(30, id="more")])
+def test_sums_at_the_bounds_are_exact(count: int) -> None:
+    traces = [run(f"{n}", latency_s=1e9, cost_usd=1e9, tokens_in=2**63 - 1) for n in range(count)]
+    [found] = compute_metrics(traces)
+    assert (found.n, found.latency_p50, found.cost_mean) == (count, 1e9, 1e9)
+    assert found.tokens_in_mean == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(['{"agent": "clerk", "id": "1", "success": true}'] * 2, id="read by DuckDB"),
+        pytest.param(['{"agent": "clerk", "id": "1", "turns": "3"}'] * 2, id="read by Python"),
+    ],
+)
+def test_a_second_run_with_an_id_is_told_with_its_line(lines: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    path.write_text("\n\n".join(lines), encoding="utf-8")
+    bad: list[BadRecord] = []
+    with TraceTables.read(path, on_bad=bad.append) as tables:
+        assert len(tables) == 1
+    assert [(one.source, one.position) for one in bad] == [(str(path), 3)]
 
 
 def test_two_agents_may_share_an_id() -> None:
@@ -126,7 +251,7 @@ def test_two_agents_may_share_an_id() -> None:
 
 def test_a_value_of_the_wrong_type_is_an_error_of_one_line() -> None:
     with pytest.raises(TraceError, match="soon") as caught:
-        TraceTables([run("1", turns="soon")])
+        TraceTables([run("1", success="soon")])
     assert "\n" not in str(caught.value)
     assert tempfile.gettempdir() not in str(caught.value)
 
@@ -136,7 +261,7 @@ def test_nothing_stays_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     with TraceTables([run("1")]):
         pass
     with pytest.raises(TraceError):
-        TraceTables([run("1"), run("1")])
+        TraceTables([run("1"), run("1")], strict=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -244,6 +369,10 @@ def step(**values: Any) -> str:
         pytest.param(changed(turns=True), id="a boolean for a count"),
         pytest.param(changed(latency_s="2.5"), id="text for a time"),
         pytest.param(changed(latency_s=-2), id="a negative time"),
+        pytest.param(changed(latency_s=1e9, cost_usd=1e9), id="the longest and dearest"),
+        pytest.param(changed(latency_s=1e10), id="nanoseconds taken for seconds"),
+        pytest.param(changed(cost_usd=1e30), id="a cost that nobody has"),
+        pytest.param(step(latency_s=1e10), id="a call as long"),
         pytest.param(changed(latency_s=math.nan), id="NaN"),
         pytest.param(changed(score=math.inf), id="Infinity"),
         pytest.param(changed(score=3), id="a whole score"),
@@ -449,30 +578,6 @@ def test_kept_runs_are_found_by_id(shared_data: Path) -> None:
         kept = tables.kept(agent)
         ids = [kept[3].id, "nobody", kept[0].id]
         assert tables.traces(agent, ids) == [kept[3], kept[0]]
-
-
-def test_a_sample_does_not_depend_on_order_and_merges() -> None:
-    chance = random.Random(4)
-    rows = [
-        (b"x" * chance.randrange(1, 90_000), f"run {n}", "clerk", n % 2 == 0) for n in range(6000)
-    ]
-
-    def sample(rows: list[Any]) -> list[Any]:
-        taken = Sample()
-        for row in rows:
-            taken.add(*row)
-        return sorted((who, how, sorted(kept)) for who, how, kept in taken.groups())
-
-    whole = sample(rows)
-    assert all(sum(len(line) for _, _, line in kept) <= KEPT_BYTES for _, _, kept in whole)
-    assert whole == sample(chance.sample(rows, k=len(rows)))
-    merged = Sample()
-    for start in (4000, 0, 2000):
-        shard = Sample()
-        for row in rows[start : start + 2000]:
-            shard.add(*row)
-        merged.merge(shard)
-    assert whole == sorted((who, how, sorted(kept)) for who, how, kept in merged.groups())
 
 
 def test_the_mark_of_a_run_is_the_same_in_both_languages() -> None:

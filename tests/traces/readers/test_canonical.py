@@ -1,10 +1,14 @@
 """The canonical form, there and back, and what it refuses."""
 
+import gzip
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tracetune.traces.metrics import compute_metrics
 from tracetune.traces.model import Message, Thought, ToolCall, Trace
 from tracetune.traces.read import BadRecord, read_traces
 
@@ -184,16 +188,37 @@ def test_results_and_errors_of_other_types_are_their_json():
 
 
 def test_without_an_id_the_content_is_the_id_whatever_its_order():
-    first, same, other = read_traces(
-        [
-            {"agent": "a", "task": "t", "success": True},
-            {"success": True, "task": "t", "agent": "a"},
-            {"agent": "a", "task": "t", "success": False},
-        ]
-    )
+    record = {"agent": "a", "task": "t", "success": True}
+    [first] = read_traces([record])
+    [same] = read_traces([dict(reversed(record.items()))])
+    [other] = read_traces([record | {"success": False}])
 
     assert first.id == same.id != other.id
     assert len(first.id) == 16
+
+
+def test_each_of_equal_records_without_an_id_is_a_run():
+    record = {"agent": "a", "task": "t", "success": True}
+    ids = [trace.id for trace in read_traces([record] * 100)]
+
+    assert len(set(ids)) == 100
+    assert ids == [trace.id for trace in read_traces([record] * 100)]
+    assert compute_metrics(read_traces([record] * 100))[0].n == 100
+
+
+def test_ids_of_records_without_one_follow_from_the_files_name_not_its_folder(tmp_path: Path):
+    line = json.dumps({"agent": "a", "task": "t"}) + "\n"
+    for name in ("one/runs.jsonl", "two/runs.jsonl", "one/more.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(line * 2, encoding="utf-8")
+    (tmp_path / "runs.jsonl.gz").write_bytes(gzip.compress(line.encode() * 2))
+
+    def ids(name: str) -> list[str]:
+        return [trace.id for trace in read_traces(tmp_path / name)]
+
+    assert ids("one/runs.jsonl") == ids("two/runs.jsonl") == ids("runs.jsonl.gz")
+    assert len({*ids("one/runs.jsonl"), *ids("one/more.jsonl")}) == 4
+    assert ids("one") == ids("one/more.jsonl") + ids("one/runs.jsonl")
 
 
 def test_a_record_of_which_nothing_is_known_is_no_trace():

@@ -1,6 +1,7 @@
 """Values of JSON and JSON Lines files: odd shapes, broken ends, and sizes beyond the bounds."""
 
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -199,15 +200,31 @@ def test_a_number_beyond_all_floats_sets_its_record_aside(field: str):
     assert bad[0].reason.startswith(f"{field} is 1000000")
 
 
+ODD = [float("nan"), float("inf"), -float("inf")]
+TEXTS = [": NaN, -Infinity", '"NaN"', "\\", '\\"', ",", "é \\, NaN", "x" * 300]
+
+
 @pytest.mark.usefixtures("small")
-def test_in_a_long_list_nan_breaks_off_the_list(tmp_path: Path):
-    path = write(tmp_path, json.dumps([*LONG, {"score": float("nan")}, *LONG]))
+@pytest.mark.parametrize("indent", [None, 1], ids=["in one line", "over many lines"])
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_in_a_long_list_nan_is_null_and_text_that_says_so_stays(
+    tmp_path: Path, odd: float, indent: int | None
+):
+    texts = [[text, odd, {text: odd}] for text in TEXTS]
+    plain = [[text, None, {text: None}] for text in TEXTS]
+    path = write(tmp_path, json.dumps([*LONG, *texts, *LONG], indent=indent))
 
-    found = list(json_records(path))
+    assert [value for _, value in json_records(path)] == [*LONG, *plain, *LONG]
 
-    assert [value for _, value in found[:-1]] == LONG
-    assert found[-1][0] == 10
-    assert "the rest of the list is not read" in found[-1][1].reason
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_nan_is_found_however_a_file_is_read(size: int):
+    said = json.dumps([{"a": TEXTS, "b": ODD}] * 3, ensure_ascii=False)
+    file = json_values._Finite(io.BytesIO(said.encode()))
+
+    found = b"".join(iter(lambda: file.read(size), b""))
+
+    assert json.loads(found) == [{"a": TEXTS, "b": [None] * 3}] * 3
 
 
 def test_deep_nesting_is_set_aside_and_the_next_line_is_read(tmp_path: Path):

@@ -308,7 +308,21 @@ def test_a_trace_of_bad_spans_alone_is_set_aside():
     traces, bad = read(request(3))
 
     assert traces == []
-    assert [b.reason for b in bad] == [
-        "a span: it is 3, expected an object",
-        "it holds no usable span",
-    ]
+    assert [b.reason for b in bad] == ["a span: it is 3, expected an object"]
+
+
+@pytest.mark.parametrize("odd", [5, 1.5, True, ["a"], {"a": "b"}], ids=repr)
+def test_names_that_are_no_text_become_text(odd: Any):
+    told = dict.fromkeys(("gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.tool.call.id"), odd)
+    tool = span("2", "1", 1, {"gen_ai.operation.name": "execute_tool", **told})
+    model = span("3", "1", 2, {**CHAT, "gen_ai.agent.name": odd, "gen_ai.response.model": odd})
+    root = span("1", "", 0, {"gen_ai.operation.name": "invoke_agent", "agent.name": odd})
+    root["status"] = {"code": 2, "message": {"why": "none"}}
+
+    [trace], bad = read(request(root, tool, model))
+
+    assert not bad
+    assert trace.agent == str(odd)
+    assert str(odd) in [step.name for step in trace.steps if isinstance(step, ToolCall)]
+    assert trace.labels["model"] == str(odd)
+    assert trace.labels["error"] == str({"why": "none"})

@@ -490,6 +490,35 @@ def test_forms_of_a_reply(value: Any):
     assert [(call.id, call.name) for call in said.calls] == [("c", "t")]
 
 
+def test_a_call_and_its_answer_in_the_responses_api_share_their_id():
+    called = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "t", "arguments": "{}"}
+    answered = {"type": "function_call_output", "call_id": "c", "output": "4"}
+
+    (call,) = said_in([{"role": "assistant", "content": [called]}], "assistant")
+    (answer,) = said_in([{"role": "tool", "content": [answered]}], "tool")
+
+    assert [one.id for one in call.calls] == ["c"]
+    assert answer.answers == (("c", "4", False),)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param("4", "4", id="text"),
+        pytest.param([{"type": "text", "text": "room "}, "4"], "room 4", id="blocks of text"),
+        pytest.param([1, 2], "[1,2]", id="a list that is no content"),
+        pytest.param({"result": "4"}, "4", id="an object with one text"),
+        pytest.param(None, "", id="nothing"),
+    ],
+)
+def test_forms_of_an_answer(content: Any, told: str):
+    block = {"type": "tool_result", "tool_use_id": "c", "content": content}
+
+    (said,) = said_in([{"role": "user", "content": [block]}], "user")
+
+    assert said.answers == (("c", told, False),)
+
+
 def test_reasoning_becomes_thoughts():
     parts = [{"type": "reasoning", "content": "hm"}, {"type": "text", "content": "hi"}]
     reply = [{"role": "assistant", "parts": parts}]
