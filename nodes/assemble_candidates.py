@@ -16,9 +16,10 @@ from tracetune.graph.state import (
     Subject,
 )
 from tracetune.nodes.blaming.following import with_followers
+from tracetune.nodes.guarding.guarded import let_in
 from tracetune.nodes.guarding.untouched import diff_size
 from tracetune.nodes.guidelines import current_guidelines
-from tracetune.nodes.subjects import conditions, learning, updatable
+from tracetune.nodes.subjects import conditions, learning, open_to_rules
 from tracetune.nodes.workplace import progress
 from tracetune.nodes.writing.settling import NextText, next_text
 
@@ -66,7 +67,10 @@ def assemble(
         dropped += after.dropped
         if after.text != before:
             prompts[name], guidelines[name] = after.text, after.guidelines
-            changes.append(_prompt_change(name, before, after, drafts.get(name)))
+            change = _prompt_change(name, before, after, drafts.get(name))
+            found = let_in(after.text, name, subject)
+            change.why.extend(f"Brought in, as feedback has it so: {link}" for link in found)
+            changes.append(change)
     return Candidate(
         prompts=prompts,
         config=config,
@@ -86,7 +90,7 @@ def _next_texts(
     """
     before, alone = subject["prompts"], list[str]()
     # Sorted, because branches end in any order: the same drafts must make the same release.
-    names = sorted({*drafts, *updatable(subject)})
+    names = sorted({*drafts, *open_to_rules(subject)})
     texts = {name: next_text(name, drafts.get(name), subject, measures) for name in names}
     while True:
         changed = [name for name in names if texts[name].text != before[name]]

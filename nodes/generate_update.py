@@ -8,12 +8,13 @@ from typing import Any, Literal, cast
 from tracetune.graph.state import PromptTask
 from tracetune.nodes.blaming.feedback_match import match_feedback
 from tracetune.nodes.calling.calls import Branch
-from tracetune.nodes.evidence.briefing import shown_evidence, text_room
+from tracetune.nodes.evidence.briefing import text_room
+from tracetune.nodes.evidence.shortening import tokens_of
 from tracetune.nodes.guidelines import outside
 from tracetune.nodes.subjects import updatable
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.nodes.writing.guideline_edits import by_guidelines
-from tracetune.nodes.writing.langmem_styles import by_langmem
+from tracetune.nodes.writing.langmem_styles import KINDS, by_langmem, hide_braces
 from tracetune.nodes.writing.rewriting import LONGEST, by_rewriting, fits
 
 __all__ = ["Style", "generate_update", "style_of"]
@@ -40,7 +41,6 @@ async def generate_update(task: PromptTask, place: Workplace) -> dict[str, Any]:
         draft = await by_langmem(model, task, branch, style)
     if note:
         draft["dropped"] = [*draft["dropped"], note]
-    draft["coverage"] = shown_evidence(task, outside(task["subject"]["prompts"][name])).coverage
     return {"prompt_drafts": [draft]}
 
 
@@ -55,10 +55,13 @@ def style_of(task: PromptTask) -> tuple[Style, str]:
     own = task["subject"]["prompt_specs"].get(name, {}).get("style", "auto")
     asked = own if own != "auto" else settings["style"]
     style = asked if asked != "auto" else ("rewrite" if _told(task) else "guidelines")
-    text = task["subject"]["prompts"][name]
+    text = outside(task["subject"]["prompts"][name])
+    if style in KINDS:
+        text = hide_braces(text)
     if style != "guidelines" and not fits(text, settings):
-        most = min(LONGEST, 3 * text_room(settings))
-        note = f"{name}: {style}, as {len(text):,} characters are too many (at most {most:,})"
+        size = f"{len(text):,} characters or {tokens_of(text):,} tokens"
+        most = f"{LONGEST:,} and {text_room(settings):,}"
+        note = f"{name}: {style}, as {size} are too many (at most {most})"
         return "guidelines", f"{note}; guidelines were asked for instead"
     return cast(Style, style), ""
 

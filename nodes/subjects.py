@@ -10,6 +10,7 @@ from typing import Any
 from tracetune.errors import ConflictError, InputError
 from tracetune.graph.schemas import CycleInput
 from tracetune.graph.state import Subject
+from tracetune.nodes.blaming.when_to_update import permission_of
 from tracetune.nodes.guidelines import (
     read_examples,
     read_section,
@@ -28,6 +29,7 @@ __all__ = [
     "in_force",
     "learning",
     "merge_edit",
+    "open_to_rules",
     "same_lesson",
     "updatable",
 ]
@@ -168,8 +170,11 @@ def conditions(subject: Subject) -> dict[str, str]:
 
 def updatable(subject: Subject) -> list[str]:
     """Names of the agent's prompts that may be updated: all but those whose owner said never."""
-    return [
-        name
-        for name, condition in conditions(subject).items()
-        if condition.strip().casefold().rstrip(".") != "never"
-    ]
+    said = conditions(subject)
+    return [name for name, condition in said.items() if permission_of(condition) != "never"]
+
+
+def open_to_rules(subject: Subject) -> list[str]:
+    """Names of the prompts that may be updated with no model to judge an exception to a never."""
+    said = conditions(subject)
+    return [name for name, condition in said.items() if permission_of(condition) == "open"]

@@ -10,7 +10,7 @@ from typing import Any
 from tracetune.errors import InputError
 from tracetune.graph.state import Candidate, Judgeable, Judged, Measures, Subject
 from tracetune.nodes.configure_by_rules import replay_with_limit
-from tracetune.nodes.guarding.guarded import violations_in
+from tracetune.nodes.guarding.guarded import trusted_words, violations_in
 from tracetune.nodes.guarding.guards import check_sentence
 from tracetune.nodes.guidelines import MAX_GUIDELINE, read_section
 from tracetune.nodes.optimize_config import tunable
@@ -49,8 +49,9 @@ def violations_of(candidate: Candidate, subject: Subject, measures: Measures) ->
         name, before, after = change["name"], change["before"], change["after"]
         if change["kind"] == "prompt":
             broken = violations_in(after, name, subject, measures)
+            trusted = trusted_words(name, subject, measures)
             for line in set(read_section(after)) - set(read_section(before)):
-                broken += check_sentence(line, MAX_GUIDELINE)
+                broken += check_sentence(line, MAX_GUIDELINE, trusted)
             found += [f"prompt {name}: {v.text} ({v.rule})" for v in broken]
         elif name not in allowed:
             found.append(f"config {name}: it may not be tuned")

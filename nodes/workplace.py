@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -27,8 +27,11 @@ from tracetune.nodes.blaming.embedding import embedding_of
 from tracetune.nodes.blaming.feedback_match import Embed
 from tracetune.nodes.calling.budget import Account, Budget, Limits
 from tracetune.nodes.calling.forms import Forms
+from tracetune.nodes.calling.journal import calls_of_this_step
 from tracetune.nodes.calling.models import RULES_ONLY, resolve_model, without_retries
-from tracetune.nodes.evidence.gathering import Evidence, EvidenceShelf, gather
+from tracetune.nodes.calling.threads import sync_calls_apart
+from tracetune.nodes.evidence.gathering import Evidence, gather
+from tracetune.nodes.evidence.shelf import EvidenceShelf
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.project import Project, find_project, load_project
 
@@ -55,7 +58,7 @@ class Workplace:
         self._store = store
         self._spare: BaseStore | None = None
         self._project = project
-        self._model = without_retries(model) if model is not None else None
+        self._model = sync_calls_apart(without_retries(model)) if model is not None else None
         self._settings = settings or Settings()
         self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]]
         self._models = WeakKeyDictionary()
@@ -76,9 +79,9 @@ class Workplace:
         # Asked for None, not for truth: a store with a length is false while it is empty.
         return self._store if self._store is not None else get_runtime(Settings).store
 
-    def embed(self, timeout_s: float) -> Embed | None:
+    def embed(self, allowed_s: Callable[[], float]) -> Embed | None:
         """The embedding function of the store's index, as `embedding_of`."""
-        return embedding_of(self._lasting_store(), timeout_s)
+        return embedding_of(self._lasting_store(), allowed_s)
 
     def settings(self) -> Settings:
         """What this run asks for, over what the graph was built with.
@@ -141,10 +144,13 @@ class Workplace:
     async def account(self, state: Mapping[str, Any]) -> Account:
         """The account of one branch, on its cycle's budget.
 
-        A cycle that goes on in another process begins there with the calls its state holds.
+        A cycle that goes on in another process begins there with the calls its state holds, and
+        those of the branches of this step that have ended already.
         """
-        settings = Settings(**state["settings"])
-        budget = await self._budget(state["cycle"], settings, state.get("calls", ()))
+        settings, spent = Settings(**state["settings"]), state.get("calls", ())
+        if state["cycle"] not in self._budgets:
+            spent = [*spent, *await calls_of_this_step()]
+        budget = await self._budget(state["cycle"], settings, spent)
         return Account(budget, settings.retries, self._forms)
 
     async def _budget(self, cycle: str, settings: Settings, spent: Sequence[ModelCall]) -> Budget:
@@ -167,7 +173,7 @@ class Workplace:
         # A client's connections belong to the event loop it was first used in.
         known = self._models.setdefault(asyncio.get_running_loop(), {})
         if name not in known:
-            known[name] = await asyncio.to_thread(resolve_model, name)
+            known[name] = sync_calls_apart(await asyncio.to_thread(resolve_model, name))
         return known[name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from importlib import resources
 from string import Template
@@ -16,12 +17,18 @@ def render(stem: str, **inputs: str) -> str:
     Raises:
         ValueError: An input is missing, or one is given that the prompt does not take.
     """
-    template = Template(
-        resources.files("tracetune.prompts").joinpath(f"{stem}.md").read_text("utf-8")
-    )
-    if (takes := set(template.get_identifiers())) != inputs.keys():
+    template, takes = _template(stem)
+    if takes != inputs.keys():
         raise ValueError(f"{stem}.md takes {sorted(takes)}, but got {sorted(inputs)}.")
     return template.substitute(inputs)
+
+
+@functools.cache
+def _template(stem: str) -> tuple[Template, frozenset[str]]:
+    """The prompt's text, and the names that it takes."""
+    file = resources.files("tracetune.prompts").joinpath(f"{stem}.md")
+    template = Template(file.read_text("utf-8"))
+    return template, frozenset(template.get_identifiers())
 
 
 def fence(tag: str, text: str, **attributes: str) -> str:

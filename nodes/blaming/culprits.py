@@ -127,12 +127,14 @@ class _Tally:
 
 
 def _acts(trace: Trace, keys: Set[str], by_step_only: bool) -> list[_Act]:
+    actors = [_actor(step, trace, by_step_only) for step in trace.steps]
+    if keys.isdisjoint(actors):
+        return []
     acts: list[_Act] = []
     known: set[str] = set()
-    for at, step in enumerate(trace.steps):
+    for at, (step, who) in enumerate(zip(trace.steps, actors, strict=True)):
         said = _said(step)
         figures = set(_FIGURE.findall(said))
-        who = _actor(step, trace, by_step_only)
         if who in keys:
             # A run starts with its task, in whose name ever: nobody made up the figures in it.
             acts.append(_act(who, step, said, known if at else figures))

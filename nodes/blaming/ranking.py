@@ -11,6 +11,7 @@ from typing import Any
 from tracetune.errors import InputError
 from tracetune.nodes.blaming.culprits import Culprits, name_key, who_failed
 from tracetune.nodes.blaming.feedback_match import Embed, match_feedback
+from tracetune.traces.failures import EXCUSED
 from tracetune.traces.mining.patterns import Pattern, mine_patterns
 from tracetune.traces.model import Trace
 
@@ -61,6 +62,7 @@ def rank_prompts(
     prompts: Sequence[Mapping[str, Any] | str],
     *,
     patterns: Sequence[Pattern] | None = None,
+    commented: Iterable[Trace] | None = None,
     embed: Embed | None = None,
 ) -> list[Blame]:
     """Return every prompt with its blame, highest first; ties in the given order.
@@ -73,6 +75,7 @@ def rank_prompts(
         prompts: Each {name, prompt} and, where there are any, when_to_update and
             update_instructions; or names of agents, to ask which one the failures belong to.
         patterns: Those of the traces, when they are known already.
+        commented: The runs with feedback, where the traces are a sample that lacks most of them.
         embed: Texts to vectors, to match feedback by meaning too.
 
     Runs that failed for the user's or the infrastructure's sake blame no prompt, and a run whose
@@ -82,16 +85,21 @@ def rank_prompts(
         InputError: A prompt without a name or text, or `embed` returns no vectors.
     """
     candidates = [_candidate(prompt) for prompt in prompts]
-    blamable = [t for t in traces if t.failure_kind not in ("user", "infrastructure")]
+    blamable = _blamable(traces)
+    told = blamable if commented is None else _blamable(commented)
     found = harmful(mine_patterns(blamable) if patterns is None else patterns)
     sources = (
         _by_acts(blamable, candidates),
         _by_patterns(found, blamable, candidates),
         _by_errors(blamable, candidates),
-        _by_feedback(blamable, candidates, embed),
+        _by_feedback(told, candidates, embed),
     )
     blames = [_blame(c.name, [s[i] for s in sources]) for i, c in enumerate(candidates)]
     return sorted(blames, key=lambda blame: -blame.score)
+
+
+def _blamable(traces: Iterable[Trace]) -> list[Trace]:
+    return [t for t in traces if t.failure_kind not in EXCUSED]
 
 
 def _candidate(prompt: Mapping[str, Any] | str) -> _Candidate:

@@ -1,11 +1,18 @@
 """What a model is sent stays under its setting, whatever there is to say."""
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from pydantic import Field
 
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
@@ -120,3 +127,139 @@ async def test_many_agents_share_one_call(scripted: Callable[..., Any]) -> None:
     await build_graph(model=model).ainvoke(request, context=Settings(max_prompt_tokens=6000))
     assert tokens_of(model.seen[0]) <= 6_000
     assert all(f'<agent name="{name}">' in model.seen[0] for name in names)
+
+
+TEXTS = {
+    "English": "Please refund my order number five now. ",
+    "XML": '<policy id="a">If x < 3 && y > 4 then "refund" all</policy>\n',
+    "code": 'def f(a, b):\n    return {"a": [1, {"b": a & b}], "c": x < 3}\n',
+    "Chinese": "退款订单处理完成。",
+    "emoji": "🙂🚀",
+    "quotes": "<&>\"'",
+}
+STYLES = ("guidelines", "rewrite", "prompt_memory", "metaprompt", "gradient")
+BAD = "Then see https://evil.example/help for more."
+
+
+class Prolix(BaseChatModel):
+    """A chat model that answers at length, with a link that no guard lets in, and then gives up."""
+
+    text: str
+    seen: list[str] = Field(default_factory=list)
+    """All that each call was sent: contents and arguments of calls."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "prolix"
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        names = [getattr(tool, "__name__", None) or tool.get("name") for tool in tools]
+        return self.bind(schema=names[0])
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        calls = [json.dumps(c["args"]) for m in messages for c in getattr(m, "tool_calls", ())]
+        self.seen.append("".join([*(str(m.content) for m in messages), *calls]))
+        again = "You have answered that already." in self.seen[-1]
+        arguments = {} if again else self._answer(kwargs["schema"])
+        call = {"name": kwargs["schema"], "args": arguments, "id": f"call-{len(self.seen)}"}
+        return ChatResult(
+            generations=[ChatGeneration(message=AIMessage(content="", tool_calls=[call]))]
+        )
+
+    def _answer(self, schema: str) -> dict[str, Any]:
+        long, bad = "It fails. " * 500, f"{self.text} {BAD}"
+        answers: dict[str, dict[str, Any]] = {
+            "Classification": {"updates": [{"agent": "desk", "prompt": "main", "why": bad}]},
+            "ConfigChanges": {},
+            "Edits": {"add": [{"text": bad + str(n), "why": "so"} for n in range(5)]},
+            "Rewrite": {"text": bad, "changes": [{"what": "all", "why": "so"}]},
+            "GeneralResponse": {"logic": "", "update_prompt": True, "new_prompt": bad},
+            "think": {"thought": long},
+            "critique": {"criticism": long},
+            "recommend": {
+                "warrants_adjustment": True,
+                "hypotheses": long,
+                "full_recommendations": long,
+            },
+            "OptimizedPromptOutput": {"analysis": "", "improved_prompt": bad},
+        }
+        return answers[schema]
+
+
+def told_in(kind: str, count: int) -> list[dict[str, Any]]:
+    """Runs whose every part is written in this kind of text; the first of three fails."""
+
+    def text(size: int) -> str:
+        return (TEXTS[kind] * size)[:size]
+
+    return [
+        Trace(
+            f"t{n}",
+            "desk",
+            success=n % 3 > 0,
+            task=f"task {n % 7}",
+            feedback=f"{text(300)} is wrong {n}" if n % 2 else None,
+            steps=(
+                Message("user", text(500)),
+                ToolCall(f"get_{n % 5}", {"q": text(300)}, result=text(1000)),
+                ToolCall("pay", {}, error=None if n % 3 else f"{text(300)} {n % 4}"),
+                Message("assistant", text(600)),
+            ),
+        ).to_dict()
+        for n in range(count)
+    ]
+
+
+def rows() -> Iterator[Any]:
+    """Each kind in each style, with sizes, numbers of runs and settings in turn."""
+    for i, style in enumerate(STYLES):
+        for j, kind in enumerate(TEXTS):
+            size, count = (200, 11_000, 40_000)[(i + j) % 3], (12, 90)[(i + j // 2) % 2]
+            most = 3_000 if (2 * i + j) % 5 == 0 else 8_000
+            told = f"{style}, {size:,} characters of {kind}, at most {most:,}"
+            yield pytest.param(kind, style, size, count, most, id=told)
+
+
+@pytest.mark.parametrize(("kind", "style", "size", "count", "most"), [*rows()])
+async def test_whatever_is_written_calls_stay_under_the_setting_and_show_what_is_reported(
+    kind: str, style: Any, size: int, count: int, most: int
+) -> None:
+    text = (TEXTS[kind] * size)[:size]
+    spec = {"update_instructions": TEXTS[kind] * 300, "when_to_update": TEXTS[kind] * 30}
+    request = {
+        "inline": {
+            "desk": {
+                "prompts": {"main": text, "other": text},
+                "prompt_specs": {"main": spec},
+                "config": {"tries": 2},
+            }
+        },
+        "traces": told_in(kind, count),
+    }
+    model = Prolix(text=text)
+    settings = Settings(style=style, max_prompt_tokens=most, retries=0)
+    graph = build_graph(model=model)
+    got = CycleReport.model_validate(await graph.ainvoke(request, context=settings))
+    assert max(map(tokens_of, model.seen)) <= most
+    updates = [s for s in model.seen if not s.startswith(("You decide which", "You tune the"))]
+    assert updates
+    if most >= 8_000:
+        assert "<run " in updates[0]
+    shown = [re.findall(r"the runs that are shown: (.*)", asked) for asked in updates]
+    reported = got.results[0].coverage
+    assert [reported] in shown or (got.fallbacks and [reported] in told_to_choose(model.seen))
+
+
+def told_to_choose(seen: Sequence[str]) -> list[list[str]]:
+    """The coverage that the call that chooses was told."""
+    return [
+        re.findall(r"the runs that are shown: (.*)", asked)
+        for asked in seen
+        if asked.startswith("You decide which")
+    ]

@@ -1,19 +1,12 @@
 """Which document a text is about: by its words, and by vectors where there are any."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from langgraph.store.memory import InMemoryStore
 
 from tracetune.errors import InputError
-from tracetune.graph.build import build_graph
-from tracetune.graph.context import Settings
-from tracetune.graph.schemas import CycleReport
-from tracetune.nodes.blaming.embedding import embedding_of
 from tracetune.nodes.blaming.feedback_match import match_feedback
-from tracetune.traces.model import Trace
 
 BOTH = ["ignore newsletters", "write politely"]
 
@@ -102,72 +95,3 @@ def test_vectors_that_tell_nothing_change_nothing(vectors: list[list[float]]) ->
 def test_what_are_no_vectors_is_refused(vectors: Any) -> None:
     with pytest.raises(InputError, match="embed must return one vector"):
         match_feedback(["junk"], BOTH, embed=lambda _: vectors)
-
-
-async def embed_later(texts: Sequence[str]) -> list[list[float]]:
-    await asyncio.sleep(0)
-    return one_hot(texts)
-
-
-@pytest.mark.parametrize("given", [one_hot, embed_later], ids=["sync", "async"])
-async def test_a_store_s_embedding_function_works_from_a_thread(given: Any) -> None:
-    embed = embedding_of(InMemoryStore(index={"dims": 2, "embed": given}), 5)
-    assert embed is not None
-    assert await asyncio.to_thread(embed, ["junk", "other"]) == [[1.0, 0.0], [0.0, 1.0]]
-
-
-async def test_a_store_without_an_index_has_no_embedding_function() -> None:
-    assert embedding_of(InMemoryStore(), 5) is None
-    assert embedding_of(None, 5) is None
-
-
-async def embed_never(texts: Sequence[str]) -> list[list[float]]:
-    await asyncio.Event().wait()
-    return []
-
-
-async def test_an_embedding_function_that_hangs_is_given_up() -> None:
-    embed = embedding_of(InMemoryStore(index={"dims": 2, "embed": embed_never}), 0.05)
-    assert embed is not None
-    with pytest.raises(TimeoutError):
-        await asyncio.to_thread(embed, ["junk"])
-
-
-def embed_not(texts: Sequence[str]) -> list[list[float]]:
-    raise ConnectionError("told to nobody")
-
-
-@pytest.mark.parametrize(
-    ("given", "notes"),
-    [
-        pytest.param(one_hot, [], id="works"),
-        pytest.param(
-            embed_not,
-            [
-                "mail: the embedding function of the store failed (ConnectionError): feedback was "
-                "matched by its words alone."
-            ],
-            id="fails",
-        ),
-    ],
-)
-async def test_a_cycle_matches_feedback_with_the_store_s_function(
-    given: Any, notes: list[str]
-) -> None:
-    asked: list[str] = []
-
-    def embed(texts: Sequence[str]) -> list[list[float]]:
-        asked.extend(texts)
-        vectors: list[list[float]] = given(texts)
-        return vectors
-
-    store = InMemoryStore(index={"dims": 2, "embed": embed})
-    graph = build_graph(store=store, settings=Settings(model="rules", min_traces=1))
-    told = Trace("1", "mail", success=False, feedback="junk").to_dict()
-    prompts = {"skip": BOTH[0], "reply": BOTH[1]}
-    values = await graph.ainvoke(
-        {"project": "p", "inline": {"mail": {"prompts": prompts}}, "traces": [told]}
-    )
-    report = CycleReport.model_validate(values)
-    assert [note for note in report.notes if "embedding" in note] == notes
-    assert "junk" in asked

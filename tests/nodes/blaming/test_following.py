@@ -3,51 +3,10 @@
 import pytest
 
 from tracetune.graph.state import Choice, Measures, Subject
-from tracetune.nodes.blaming.following import Leaders, leaders_of, with_followers
+from tracetune.nodes.blaming.following import with_followers
 from tracetune.nodes.classify_by_rules import choose_by_rules
 from tracetune.nodes.classify_prompts import Classification, PromptToUpdate, known_choices
-
-NAMES = ("main_agent", "triage-ignore", "search and replace", "tone")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("after main_agent is updated", Leaders(("main_agent",)), id="after"),
-        pytest.param("Only after main agent.", Leaders(("main_agent",)), id="only after, no verb"),
-        pytest.param(
-            "Update this one when the `triage_ignore` prompt is updated.",
-            Leaders(("triage-ignore",)),
-            id="when, in a sentence, quoted, spelled otherwise",
-        ),
-        pytest.param(
-            "once tone and main_agent have been changed",
-            Leaders(("tone", "main_agent")),
-            id="two, both",
-        ),
-        pytest.param(
-            "after tone, main_agent, or triage-ignore is updated",
-            Leaders(("tone", "main_agent", "triage-ignore"), any_will_do=True),
-            id="three, any",
-        ),
-        pytest.param(
-            "After search and replace is updated",
-            Leaders(("search and replace",)),
-            id="a name that holds a conjunction",
-        ),
-        pytest.param("", None, id="nothing"),
-        pytest.param("never", None, id="never"),
-        pytest.param("after nobody is updated", None, id="a prompt that does not exist"),
-        pytest.param("when the main_agent is rude", None, id="a condition on the agent"),
-        pytest.param("after tone and nobody is updated", None, id="one known, one not"),
-        pytest.param("whenever emails are updated", None, id="something else is updated"),
-    ],
-)
-def test_what_a_prompt_waits_for_is_read_from_its_condition(
-    text: str, expected: Leaders | None
-) -> None:
-    assert leaders_of(text, NAMES) == expected
-
+from tracetune.nodes.subjects import updatable
 
 AFTER_A = "after a is updated"
 AFTER_B = "after b is updated"
@@ -153,3 +112,20 @@ def measures(*blamed: str) -> Measures:
 def test_the_rules_choose(blamed: list[str], expected: str | None) -> None:
     choice = choose_by_rules(subject(a="", b=AFTER_A), measures(*blamed))
     assert (choice["prompt"] if choice else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "by_model", "by_rules"),
+    [
+        pytest.param("Never update this prompt.", False, False, id="never is for both"),
+        pytest.param("Do not update, unless b is wrong.", True, False, id="an exception, judged"),
+        pytest.param("After b is updated, or when users complain.", True, True, id="either"),
+        pytest.param("After b is updated.", True, False, id="it waits"),
+        pytest.param("When it is wrong.", True, True, id="a condition in words"),
+    ],
+)
+def test_who_may_update_on_a_condition(condition: str, by_model: bool, by_rules: bool) -> None:
+    agent = subject(a=condition, b="")
+    assert ("a" in updatable(agent)) is by_model
+    choice = choose_by_rules(agent, measures("a"))
+    assert (choice is not None) is by_rules

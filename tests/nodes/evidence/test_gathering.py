@@ -12,9 +12,14 @@ import pytest
 
 from tracetune.errors import TraceError
 from tracetune.graph.schemas import CycleInput
+from tracetune.nodes.blaming.ranking import rank_prompts
 from tracetune.nodes.configure_by_rules import tune_config
-from tracetune.nodes.evidence.gathering import CACHE, EvidenceShelf, SharedTables, gather
+from tracetune.nodes.evidence.gathering import CACHE, SharedTables, gather
+from tracetune.nodes.evidence.shelf import EvidenceShelf
 from tracetune.stores.project import AgentSpec, Parameter, Project, load_project
+from tracetune.traces.analytics.few import FewTraces
+from tracetune.traces.analytics.sample import mark_of
+from tracetune.traces.analytics.tables import TraceTables
 from tracetune.traces.metrics import compute_metrics
 from tracetune.traces.mining.patterns import mine_patterns
 from tracetune.traces.model import ToolCall, Trace
@@ -72,6 +77,23 @@ def test_a_limit_is_tuned_on_all_runs_and_not_on_the_sample(tmp_path: Path) -> N
     assert proposal.after == 100
     [sampled] = tune_config(found.sample(), {"max_steps": 100}, limit, RewardSpec())
     assert sampled.after == 15
+
+
+def test_feedback_that_the_sample_lacks_is_heard(tmp_path: Path) -> None:
+    traces = [Trace(f"run-{n}", "clerk", success=False) for n in range(2500)]
+    last = sorted(traces, key=lambda trace: mark_of("clerk", trace.id))[-3:]
+    said = {trace.id: replace(trace, feedback="Sign as Ana.") for trace in last}
+    write(tmp_path, [said.get(trace.id, trace) for trace in traces])
+    one = project(tmp_path, spec(tmp_path, "desk", "clerk"))
+    found = gather(CycleInput(), one)["desk"]
+    assert len(found.sample()) == 2000
+    assert not {trace.id for trace in found.sample()} & set(said)
+    own = [replace(said[id], agent="desk") for id in sorted(said)]
+    assert found.commented() == own
+    prompts = [{"name": "main", "prompt": "Sign every answer."}, {"name": "b", "prompt": "Be."}]
+    [first, _] = rank_prompts(found.sample(), prompts, commented=found.commented())
+    assert (first.name, first.score > 0) == ("main", True)
+    assert rank_prompts(found.sample(), prompts)[0].score == 0
 
 
 def test_run_rows_tune_as_whole_traces_do(airline: Path) -> None:
@@ -135,6 +157,22 @@ def test_redactions_are_counted_and_never_held(times: int, tmp_path: Path) -> No
     assert SECRET not in str(found.sample())
     for kept in (tmp_path / CACHE).rglob("*"):
         assert kept.is_dir() or SECRET.encode() not in kept.read_bytes()
+
+
+def test_a_few_runs_that_are_sent_say_what_files_of_them_say(airline: Path, tmp_path: Path) -> None:
+    traces = list(read_traces(airline / "traces.json.gz"))
+    write(tmp_path, traces)
+    rows = [trace.to_dict() for trace in traces]
+    here = project(tmp_path, spec(tmp_path, "desk", trace_agent=traces[0].agent))
+    sent = gather(CycleInput.model_validate({"traces": rows}), here)["desk"]
+    read = gather(CycleInput(), here)["desk"]
+    with sent.tables.in_use() as few, read.tables.in_use() as tables:
+        assert (type(few), type(tables)) == (FewTraces, TraceTables)
+    assert sent.metrics(RewardSpec()) == read.metrics(RewardSpec())
+    assert sent.patterns() == read.patterns()
+    assert sent.sample() == read.sample()
+    assert sorted(map(repr, sent.runs())) == sorted(map(repr, read.runs()))
+    assert sent.tools() == read.tools()
 
 
 def test_the_one_inline_agent_gets_the_runs_whatever_they_call_it() -> None:

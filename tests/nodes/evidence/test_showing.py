@@ -1,17 +1,20 @@
 """What of the evidence a prompt has room for."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tracetune.graph.state import Measures, PromptTask
-from tracetune.nodes.calling.calls import Branch
-from tracetune.nodes.evidence.briefing import brief, shown_evidence, trajectories
-from tracetune.nodes.evidence.shortening import shorten_to, tokens_of
+from tracetune.nodes.calling.budget import Account
+from tracetune.nodes.calling.calls import Branch, CallError
+from tracetune.nodes.evidence.briefing import brief
+from tracetune.nodes.evidence.shortening import fenced_tokens, shorten_to, tokens_of
 from tracetune.nodes.evidence.showing import coverage_text, cut_evenly, fit_evidence
 from tracetune.nodes.writing.guideline_edits import Edits, NewGuideline, by_guidelines
-from tracetune.nodes.writing.rewriting import fits, rewriting_prompt
+from tracetune.nodes.writing.rewriting import by_rewriting, fits, rewriting_prompt
+from tracetune.prompts.loader import fence
 
 RUN = '<run outcome="failed">\n' + "x" * 1400 + "\n</run>"
 
@@ -93,10 +96,67 @@ def test_the_longest_are_cut_to_one_length(texts: list[str], characters: int) ->
     assert cut[shortest] == texts[shortest] or len(set(map(len, cut))) == 1
 
 
-@pytest.mark.parametrize("text", ["abc " * 900, "订单在哪里" * 900], ids=["English", "Chinese"])
-def test_a_text_is_shortened_to_its_tokens(text: str) -> None:
-    assert tokens_of(shorten_to(text, 300)) <= 300
-    assert shorten_to("short", 300) == "short"
+@pytest.mark.parametrize("tokens", [60, 300])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("abc " * 900, id="English"),
+        pytest.param("订单在哪里" * 900, id="Chinese"),
+        pytest.param("<&>" * 900, id="signs that are escaped"),
+        pytest.param("🙂" * 300 + "a" * 3000 + "<" * 300, id="dense at both ends"),
+    ],
+)
+def test_a_text_is_shortened_to_its_tokens(text: str, tokens: int) -> None:
+    assert 0 < tokens_of(shorten_to(text, tokens)) <= tokens
+    assert 0 < fenced_tokens(shorten_to(text, tokens, fenced=True)) <= tokens
+    assert shorten_to("short <b>", tokens, fenced=True) == "short <b>"
+    assert shorten_to(text, 3) == ""
+
+
+DIFF = fence(
+    "run",
+    "\n".join(
+        [
+            "  user: Cancel <my> order.",
+            *[f"  call look_{n}({{}}) -> {'found ' * 12}" for n in range(20)],
+            "- call cancel({}) -> error: not paid",
+            "+ call refund({}) -> done",
+            *[f"  call say_{n}({{}}) -> {'told ' * 12}" for n in range(20)],
+        ]
+    ),
+    outcome="two runs of one task",
+)
+
+
+@pytest.mark.parametrize("room", [600, 800, 1000])
+def test_a_run_that_is_too_long_is_cut_to_what_tells(room: int) -> None:
+    told = measures(runs=0, feedback=0)
+    told["runs"] = [DIFF, DIFF]
+    told["coverage"] = {}
+    shown = fit_evidence(told, room)
+    assert tokens_of(shown.evidence) + tokens_of(shown.runs) <= room
+    lines = shown.runs.splitlines()
+    assert lines[:2] == ['<run outcome="two runs of one task">', "  user: Cancel &lt;my&gt; order."]
+    assert "- call cancel({}) -&gt; error: not paid" in lines
+    assert "+ call refund({}) -&gt; done" in lines
+    assert "  … more is left out …" in lines
+    assert lines[-1] == "</run>"
+    assert shown.runs.count("<run") == 1
+
+
+def test_feedback_that_is_too_long_is_cut() -> None:
+    told = measures(runs=0, feedback=0)
+    told["feedback"] = ["订单在哪里" * 900]
+    shown = fit_evidence(told, 900)
+    assert "feedback: 订单" in shown.evidence
+    assert tokens_of(shown.evidence) <= 900
+
+
+def test_a_room_too_small_for_any_run_shows_none() -> None:
+    shown = fit_evidence(measures(), 200)
+    assert shown.runs == ""
+    assert shown.coverage == "0 of 431 failures, 0 of 7 clusters"
+    assert fit_evidence(measures(), 0).evidence == ""
 
 
 def full(update_task: Callable[..., PromptTask], text: str, **more: Any) -> PromptTask:
@@ -124,11 +184,10 @@ def test_every_style_stays_within_the_setting(
     text = "Be kind. " * (size // 9)
     task = full(update_task, text, max_prompt_tokens=most)
     if fits(text, task["settings"]):
-        assert tokens_of(rewriting_prompt(task)) <= most
-        assert text.strip() in rewriting_prompt(task)
-        assert tokens_of(trajectories(task)) + tokens_of(text) <= most
-    told = brief(task, text[:most])
-    assert tokens_of("".join(told.values())) <= most
+        told = rewriting_prompt(task).text
+        assert tokens_of(told) <= most
+        assert text.strip() in told
+    assert tokens_of(brief("generate_update", task, text[:most], most="5").text) <= most
 
 
 def test_a_text_that_does_not_fit_is_never_cut_for_rewriting(
@@ -149,9 +208,39 @@ async def test_asking_again_stays_within_the_setting_too(
     assert len(draft["dropped"]) == 5
     assert len(model.seen) == 2
     assert all(tokens_of(prompt) <= 8000 for prompt in model.seen)
+    assert all("<run " in prompt for prompt in model.seen)
+
+
+@pytest.mark.parametrize("answers", [1, 2], ids=["the first answer", "the second answer"])
+async def test_the_coverage_is_that_of_the_call_whose_answer_is_taken(
+    answers: int, update_task: Callable[..., PromptTask], scripted: Any
+) -> None:
+    text = "Be kind & brief. " * 600
+    bad = {"text": f"{text} See https://evil.example/x", "changes": []}
+    model = scripted(Rewrite=[*[bad] * (answers - 1), {}])
+    task = update_task(text)
+    task["measures"] = measures(runs=12)
+    draft = await by_rewriting(model, task, Branch("generate_update"))
+    told = [re.findall("the runs that are shown: (.*)", asked) for asked in model.seen]
+    assert len(told) == answers
+    assert told[-1] == [draft["coverage"]]
+    assert draft["coverage"].startswith(f"{model.seen[-1].count('<run outcome')} of 431 failures")
+
+
+async def test_what_cannot_fit_at_all_is_not_sent(
+    update_task: Callable[..., PromptTask], scripted: Any
+) -> None:
+    task = update_task("Be kind.")
+    task["choice"]["agent"] = "desk" * 10_000
+    model = scripted()
+    told = r"what must be sent takes 1\d,\d{3} tokens, more than max_prompt_tokens \(8,000\)"
+    with pytest.raises(CallError, match=told), Account().in_use():
+        await by_rewriting(model, task, Branch("generate_update"))
+    assert model.seen == []
 
 
 def test_evidence_of_nothing_is_short(update_task: Callable[..., PromptTask]) -> None:
-    shown = shown_evidence(update_task("Be kind."), "Be kind.")
-    assert shown.runs == shown.coverage == ""
-    assert "no pattern stands out" in shown.evidence
+    told = brief("rewriting", update_task("Be kind."), "Be kind.")
+    assert told.coverage == ""
+    assert "<run" not in told.text.partition("Guidelines that are appended")[2]
+    assert "no pattern stands out" in told.text
