@@ -71,9 +71,16 @@ def show_patterns(patterns: Sequence[Json]) -> str:
     return "\n".join(
         f"{number}. {shorten(p['text'], PATTERN_SHOWN)}: {p['support']} runs; "
         f"success {_figure(p['success_with'])} with, "
-        f"{_figure(p['success_without'])} without (q = {_figure(p['q_value'])})"
+        f"{_figure(p['success_without'])} without{_within(p)} (q = {_figure(p['q_value'])})"
         for number, p in enumerate(patterns[:PATTERNS_SHOWN], start=1)
     )
+
+
+def _within(pattern: Json) -> str:
+    """What is left of the difference where runs of the same task were compared."""
+    if not pattern.get("tasks"):
+        return ""
+    return f", {pattern['effect'] * 100:+.0f} points within the same tasks"
 
 
 def _figure(value: Any) -> str:

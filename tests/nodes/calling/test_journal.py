@@ -127,7 +127,7 @@ def machine(model: Halting, settings: Settings, saver: Any, nested: bool) -> Any
     cycle = build_graph(model=model, settings=settings)
 
     async def tune(state: Outer) -> Outer:
-        return {"report": await cycle.ainvoke(state["told"])}
+        return {"report": await cycle.ainvoke(state.get("told", {}))}
 
     parent = StateGraph(Outer)
     parent.add_node("tune", tune)

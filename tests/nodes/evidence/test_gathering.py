@@ -190,7 +190,7 @@ def test_tables_are_closed_once_nobody_holds_them(tmp_path: Path) -> None:
     used = shelf.get("one")
     assert used is not None
     with used["desk"].tables.in_use() as first:
-        pass
+        assert isinstance(first, TraceTables)
     shelf.put("two", gather(CycleInput(), project(tmp_path, spec(tmp_path))))
     assert shelf.get("one") is None
     assert used["desk"].n == len(used["desk"].sample()) == 1  # still open for whoever uses it

@@ -11,7 +11,12 @@ from tracetune.nodes.calling.budget import Account
 from tracetune.nodes.calling.calls import Branch, CallError
 from tracetune.nodes.evidence.briefing import brief
 from tracetune.nodes.evidence.shortening import fenced_tokens, shorten_to, tokens_of
-from tracetune.nodes.evidence.showing import coverage_text, cut_evenly, fit_evidence
+from tracetune.nodes.evidence.showing import (
+    coverage_text,
+    cut_evenly,
+    fit_evidence,
+    show_patterns,
+)
 from tracetune.nodes.writing.guideline_edits import Edits, NewGuideline, by_guidelines
 from tracetune.nodes.writing.rewriting import by_rewriting, fits, rewriting_prompt
 from tracetune.prompts.loader import fence
@@ -72,6 +77,13 @@ def test_figures_come_before_all_else() -> None:
     little = fit_evidence(measures(), 300).evidence
     assert little.startswith("n: 431")
     assert "feedback" not in little.splitlines()[0]
+
+
+def test_a_pattern_that_was_compared_within_tasks_says_what_is_left_there() -> None:
+    row = {"text": "calls `aid`", "support": 40, "success_with": 0.2, "success_without": 0.6}
+    row |= {"effect": 0.15, "q_value": 0.01}
+    assert "0.6 without, +15 points within the same tasks (q" in show_patterns([row | {"tasks": 9}])
+    assert "0.6 without (q" in show_patterns([row | {"tasks": 0}])
 
 
 def test_a_sample_is_called_one() -> None:

@@ -3,6 +3,7 @@
 # ruff: noqa: RUF001
 
 import base64
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -302,7 +303,7 @@ RUN = (
     ],
 )
 def test_a_tool_is_found_in_plain_words(told: str) -> None:
-    more = {"quotes": [RUN], "other_tools": ["send_money", "refund", "closeTicket"]}
+    more: dict[str, Any] = {"quotes": [RUN], "other_tools": ["send_money", "refund", "closeTicket"]}
     assert rules(told, tools=["get_user", "calculate"], **more) == ["tool"]
     assert rules(told, tools=["get_user"]) == []
     assert rules(told, f"{BEFORE} {told}", tools=["get_user"], **more) == []
@@ -322,5 +323,5 @@ def test_a_tool_is_found_in_plain_words(told: str) -> None:
     ],
 )
 def test_plain_words_are_no_tools(told: str) -> None:
-    more = {"quotes": [RUN], "other_tools": ["send_money", "refund"]}
+    more: dict[str, Any] = {"quotes": [RUN], "other_tools": ["send_money", "refund"]}
     assert rules(told, tools=["get_user", "calculate"], **more) == []
