@@ -42,7 +42,7 @@ class Reading:
         self.readers = readers
         self.on_bad = on_bad
         self.memo: dict[Path, Any] = {}
-        self.place = ("", 0)
+        self.place: tuple[str, int] = ("", 0)
         """Where the trace stands that was given last: its source, and the record's position."""
         self.nameless: Counter[str] = Counter()
         """As `Context.nameless`, of the file that is read."""

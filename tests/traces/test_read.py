@@ -367,3 +367,50 @@ def test_a_record_of_any_shape_is_read_or_set_aside(named: str, odd: Any):
     traces = list(read_traces([known | {named: odd}, [{named: odd}]], on_bad=bad.append))
 
     assert len(traces) + len(bad) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param({"latency_s": 1e10}, "latency_s is 10000000000.0, expected a number of at most"
+            " 1e+09", id="nanoseconds taken for seconds"),
+        pytest.param({"latency_s": -1.0}, "latency_s is -1.0, expected a finite number of at least"
+            " 0", id="a time before its start"),
+        pytest.param({"cost_usd": 1e30}, "cost_usd is 1e+30, expected a number of at most 1e+09",
+            id="a cost that nobody has"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(lambda row: row, id="canonical"),
+        pytest.param(lambda row: Trace(**row), id="a trace in hand"),
+        pytest.param(
+            lambda row: row | {"messages": [{"role": "user", "content": "x"}]}, id="messages"
+        ),
+    ],
+)
+def test_a_latency_or_cost_out_of_range_is_set_aside(
+    value: dict[str, float], reason: str, form: Any
+):
+    rows = [{"id": "1", "agent": "a"}, {"id": "2", "agent": "a"} | value, {"id": "3", "agent": "a"}]
+    bad: list[BadRecord] = []
+
+    traces = list(read_traces(map(form, rows), on_bad=bad.append))
+
+    assert [trace.id for trace in traces] == ["1", "3"]
+    assert bad == [BadRecord("records", 2, reason)]
+    with pytest.raises(TraceError, match=r"^records:2: "):
+        list(read_traces(map(form, rows), strict=True))
+
+
+def test_the_traces_know_where_the_last_one_stands(tmp_path: Path):
+    for name in ("a", "b"):
+        lines = [f'{{"agent": "desk", "id": "{name}{n}"}}' for n in range(2)]
+        (tmp_path / f"{name}.jsonl").write_text("\n\n".join(lines), encoding="utf-8")
+    traces = read_traces(tmp_path)
+
+    places = [(trace.id, *traces.place) for trace in traces]
+
+    a, b = str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")
+    assert places == [("a0", a, 1), ("a1", a, 3), ("b0", b, 1), ("b1", b, 3)]

@@ -14,6 +14,7 @@ import orjson
 
 from tracetune.errors import InputError, TraceError
 from tracetune.traces.analytics import views
+from tracetune.traces.analytics.doubles import told_doubles
 from tracetune.traces.analytics.errors_text import error_key
 from tracetune.traces.analytics.load import connect, put
 from tracetune.traces.analytics.making import PartMaker
@@ -23,7 +24,7 @@ from tracetune.traces.analytics.parts import Part
 from tracetune.traces.analytics.sample import COMMENTED, KEPT, bounds
 from tracetune.traces.analytics.shelf import Shelf
 from tracetune.traces.analytics.sources import Source, Sources
-from tracetune.traces.analytics.spool import Placed, Refusals, placed, second
+from tracetune.traces.analytics.spool import Placed, Refusals, placed
 from tracetune.traces.failures import failure_kind_of
 from tracetune.traces.model import Trace
 from tracetune.traces.readers.base import BadRecord
@@ -286,6 +287,7 @@ class TraceTables:
         )
 
     def _read(self, sources: Sources, cache: Path | None, processes: int) -> None:
+        order = None
         if sources.files is None:
             records = placed(sources.records())
             parts = [self._maker().of_traces(self._room(), records, sources.set_aside)]
@@ -295,9 +297,9 @@ class TraceTables:
             parts = self._parts_of(sources.files, order, processes)
         sources.report(parts)
         self._use(parts)
-        names = {str(part.folder): part.files[0][0] for part in parts if part.files}
-        for place, agent, id in self._doubles:
-            sources.set_aside(BadRecord(names[place], 0, second(agent, id)))
+        if order is not None:
+            for bad in told_doubles(self._doubles, parts, order):
+                sources.set_aside(bad)
         for part in parts:
             self._redactor.counts.update(part.redacted)
 

@@ -95,13 +95,17 @@ def read_chat(
     for index, one in enumerate(told):
         spoken = _spoken(one, f"messages[{index + 1}]")
         unknown.update(spoken.unknown)
-        for result in spoken.results:
-            joined.answer(result, timings.get(index))
+        # What a reply itself holds the results of was called in it; a user's message answers.
+        own_results = one.role == "assistant"
+        if not own_results:
+            _answer(joined, spoken, timings.get(index))
         whose = one.agent if one.agent != own else None
         for step in _words(one.role, spoken, whose):
             joined.add(step)
         for call in spoken.calls:
             joined.call(call, whose)
+        if own_results:
+            _answer(joined, spoken, timings.get(index))
     tokens_in, tokens_out = _tokens(replies)
     return Chat(
         steps=joined.steps(),
@@ -113,6 +117,11 @@ def read_chat(
         tokens_out=tokens_out,
         unknown=unknown,
     )
+
+
+def _answer(joined: Joined, spoken: Spoken, timing: Timing | None) -> None:
+    for result in spoken.results:
+        joined.answer(result, timing)
 
 
 def open_calls(messages: Sequence[Any]) -> list[str]:

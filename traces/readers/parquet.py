@@ -8,11 +8,14 @@ import math
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tracetune.errors import TraceError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 __all__ = ["parquet_records"]
 
@@ -23,7 +26,7 @@ def parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (position, row) of a Parquet file, in file order, from 1.
 
     Text that holds a JSON object or list is parsed: exports keep nested values so. Times become
-    ISO 8601 text (without an offset where the file has none), decimals numbers, ids text,
+    ISO 8601 text (without an offset, in UTC where the file has a zone), decimals numbers, ids text,
     and NaN null.
 
     Raises:
@@ -33,7 +36,7 @@ def parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     try:
         with duckdb.connect(":memory:", config={"threads": 1}) as db:
-            rows = db.execute("SELECT * FROM read_parquet(?)", [str(path)])
+            rows = db.execute(f"SELECT {_columns(db, path)} FROM read_parquet(?)", [str(path)])
             names = [column[0] for column in rows.description or ()]
             position = 0
             while batch := rows.fetchmany(_BATCH):
@@ -43,6 +46,15 @@ def parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         raise TraceError(f"{path}: cannot be read as Parquet: {reason}") from error
+
+
+def _columns(db: DuckDBPyConnection, path: Path) -> str:
+    """Return what to select: times with a zone as those in UTC, for Python's need pytz."""
+    told = db.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+    zoned = [name for name, kind, *_ in told if kind == "TIMESTAMP WITH TIME ZONE"]
+    names = ['"{}"'.format(name.replace('"', '""')) for name in zoned]
+    made = ", ".join(f"make_timestamp(epoch_us({name})) AS {name}" for name in names)
+    return f"* REPLACE ({made})" if made else "*"
 
 
 def _plain(value: Any) -> Any:

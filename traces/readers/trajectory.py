@@ -72,7 +72,7 @@ def read(record: Any, context: Context) -> Iterator[Trace]:
         for index, stage in enumerate(file.stages):
             again = sum(other.name == stage.name for other in file.stages[:index])
             try:
-                yield _trace(stage, problem, run, f"#{again + 1}" if again else "")
+                yield _trace(stage, problem, run, f"#{again + 1}" if again else "", context)
             except UNUSABLE as error:
                 context.set_aside(f"stage {stage.name}: {reason_of(error)}")
 
@@ -119,13 +119,15 @@ def _run(file: _File, path: Path | None) -> str:
     return content_hash([stage.last for stage in file.stages])
 
 
-def _trace(stage: _Stage, problem: str | None, run: str, again: str) -> Trace:
+def _trace(stage: _Stage, problem: str | None, run: str, again: str, context: Context) -> Trace:
     if stage.last is None:
         raise ValueError("it holds no event")
     event = stage.last
     numbered = _ATTEMPT.fullmatch(stage.name)
     agent = numbered["agent"] if numbered else stage.name
     chat = read_chat(as_list(event.get("messages"), "messages"), agent=agent)
+    for unread in chat.unread():
+        context.set_aside(f"stage {stage.name}: {unread}")
     submitted = flag(event.get("submitted"), "submitted")
     took = (stage.ended - stage.began).total_seconds() if stage.began and stage.ended else 0.0
     labels = {

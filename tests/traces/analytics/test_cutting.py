@@ -81,6 +81,8 @@ def run_of(number: int) -> dict[str, Any]:
 
 CHATS = [*map(chat, range(40))]
 SPANS = [span(trace, number) for trace in range(30) for number in range(4)]
+NAMELESS = [{"messages": one["messages"], "agent": "desk"} for one in CHATS]
+EQUAL = NAMELESS[:7] * 6
 BROKEN = ["no JSON", "", '{"odd": 1}', "   ", '{"messages": 5}']
 
 
@@ -119,6 +121,7 @@ def in_pieces(path: Path, folder: Path, count: int, **how: Any) -> list[PieceRea
         pytest.param(scattered(CHATS, BROKEN), id="chats and lines that are of no use"),
         pytest.param(SPANS, id="spans, those of a trace together"),
         pytest.param(scattered(SPANS, ["no JSON", "", '{"odd": 1}']), id="spans and broken lines"),
+        pytest.param(NAMELESS, id="chats without an id"),
         pytest.param([*map(request, range(30))], id="OTLP, a trace a request"),
         pytest.param([*map(run_of, range(90))], id="runs of LangSmith"),
     ],
@@ -165,6 +168,7 @@ def far_apart(rows: list[Any]) -> list[Any]:
         pytest.param(far_apart(SPANS[4:]), {}, id="a trace has parts in two pieces"),
         pytest.param([*CHATS, *SPANS], {}, id="a file of two formats"),
         pytest.param(scattered(CHATS, BROKEN), {"strict": True}, id="strict, and a broken line"),
+        pytest.param(EQUAL, {}, id="records without an id have equals in other pieces"),
     ],
 )
 def test_pieces_that_do_not_fit_are_known(
@@ -200,6 +204,7 @@ def tabled(path: Path, processes: int) -> dict[str, Any]:
     [
         pytest.param(scattered(CHATS, BROKEN), id="pieces"),
         pytest.param(far_apart(SPANS[4:]), id="pieces that do not fit"),
+        pytest.param(EQUAL, id="equal records without an id"),
     ],
 )
 def test_two_processes_find_in_one_file_what_one_finds(

@@ -56,7 +56,10 @@ def spark() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def sources(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Real runs, 2,000 made-up ones in two files, 100 of them in both, and a file with a fault."""
+    """Real runs, 2,000 made-up ones in two files, 100 of them in both, and a file with a fault.
+
+    Those of the last take as long as can be told: 64 bits do not hold their sums.
+    """
     folder = tmp_path_factory.mktemp("sources")
     made = [folder / "one.jsonl", folder / "two.jsonl.gz", folder / "odd.jsonl"]
     synthetic.write(made[0], 1100)
@@ -64,6 +67,8 @@ def sources(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list
     token = "ghp_" + "a1B2" * 9
     odd = {"id": "7", "agent": "odd", "task": f"use {token}", "success": True}
     rows = [odd | {"labels": {ODD_NAME: "x"}}, odd | {"id": "8"}]
+    most = {"latency_s": 1e9, "cost_usd": 1e9, "tokens_in": 2**63 - 1}
+    rows += [odd | most | {"id": f"long {number}"} for number in range(12)]
     lines = [*map(json.dumps, rows), "no JSON"]
     made[2].write_text("\n".join(lines), encoding="utf-8")
     return [*sorted((shared_data / "tau2-bench").glob("airline*")), *made]

@@ -220,12 +220,17 @@ def test_a_strict_reading_is_counted_strictly() -> None:
         compute_metrics(read_traces(twice, strict=True))
 
 
-@pytest.mark.parametrize("count", [pytest.param(3, id="a few"), pytest.param(30, id="more")])
-def test_sums_at_the_bounds_are_exact(count: int) -> None:
-    traces = [run(f"{n}", latency_s=1e9, cost_usd=1e9, tokens_in=2**63 - 1) for n in range(count)]
-    [found] = compute_metrics(traces)
-    assert (found.n, found.latency_p50, found.cost_mean) == (count, 1e9, 1e9)
-    assert found.tokens_in_mean == 2**63 - 1
+@pytest.mark.parametrize(
+    "hold", [pytest.param(TraceTables, id="tables"), pytest.param(few_or_tables, id="a few")]
+)
+def test_sums_at_the_bounds_are_exact(hold: Any) -> None:
+    most = 2**63 - 1
+    traces = [run(f"{n}", latency_s=1e9, cost_usd=1e9, tokens_in=most) for n in range(30)]
+    with hold(traces) as held:
+        [found] = compute_metrics(held)
+        [counts] = held.count(["agent"]).groups.values()
+    assert (found.n, found.latency_p50, found.cost_mean) == (30, 1e9, 1e9)
+    assert counts.sums["tokens_in_sum"] == 30 * most
 
 
 @pytest.mark.parametrize(
@@ -542,6 +547,9 @@ def test_a_run_that_two_files_hold_counts_once(tmp_path: Path) -> None:
     tables, _, _, agents, reasons = read(folder)
     assert agents == {"clerk": 7}
     assert next(row for row in tables["runs"] if "2" in row)[4] is True
+    bad: list[BadRecord] = []
+    TraceTables.read(folder, on_bad=bad.append, cache=tmp_path / "cache").close()
+    assert [(one.source, one.position) for one in bad] == [(str(folder / "b.jsonl"), 3)]
     assert reasons == [
         (str(folder / "b.jsonl"), "Two traces of agent 'clerk' have the id '2'; expected 1.")
     ]

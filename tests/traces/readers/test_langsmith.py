@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import langsmith
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -284,3 +287,32 @@ def test_a_bulk_export_as_parquet(rows: list[Row], tmp_path: Path):
 
     assert (trace.agent, trace.attempts, trace.tokens_in, bad) == ("desk", 1, 30, [])
     assert trace.started_at == next(read_traces(rows)).started_at
+
+
+def test_objects_of_the_client_are_read_as_what_they_dump(rows: list[Row]):
+    made, bad = read([langsmith.schemas.Run(**row) for row in rows])
+
+    assert bad == []
+    assert made == read(rows)[0]
+
+
+def test_any_object_may_give_its_dict_and_a_dataclass_has_one(rows: list[Row]):
+    names = sorted({name for row in rows for name in row})
+    cls = make_dataclass("Run", names)
+
+    assert read([cls(**{name: row.get(name) for name in names}) for row in rows]) == read(rows)
+    with_dict = [type("Run", (), {"dict": lambda self, row=row: row})() for row in rows]
+    assert read(with_dict) == read(rows)
+
+
+def test_null_as_text_in_parquet_is_null(rows: list[Row], tmp_path: Path):
+    texts = ("inputs", "outputs", "extra", "tags")
+    kept = [{**row, **{n: json.dumps(row[n]) for n in texts}} for row in rows]
+    kept = [row | {"feedback_stats": "null", "parent_run_ids": "null"} for row in kept]
+    kept[-1]["outputs"] = "null"
+    (tmp_path / "rows.json").write_text(json.dumps(kept), encoding="utf-8")
+    path = tmp_path / "runs.parquet"
+    duckdb.sql(f"COPY (FROM read_json('{tmp_path}/rows.json')) TO '{path}' (FORMAT parquet)")
+    expected, _ = read([*rows[:-1], {**rows[-1], "outputs": None}])
+
+    assert read(path) == (expected, [])

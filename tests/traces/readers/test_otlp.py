@@ -326,3 +326,133 @@ def test_names_that_are_no_text_become_text(odd: Any):
     assert str(odd) in [step.name for step in trace.steps if isinstance(step, ToolCall)]
     assert trace.labels["model"] == str(odd)
     assert trace.labels["error"] == str({"why": "none"})
+
+
+def event(name: str, **told: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "attributes": attributes({k.replace("__", "."): v for k, v in told.items()}),
+    }
+
+
+ASKED_TEXT = json.dumps([{"role": "user", "content": "Where is the form?"}])
+REPLY_TEXT = json.dumps([{"role": "assistant", "content": "In room 4."}])
+LLM = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-x"}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(
+            span(
+                "02",
+                "01",
+                1,
+                LLM,
+                events=[
+                    event("gen_ai.content.prompt", gen_ai__prompt=ASKED_TEXT),
+                    event("gen_ai.content.completion", gen_ai__completion=REPLY_TEXT),
+                ],
+            ),
+            id="events of version 1.27",
+        ),
+        pytest.param(
+            span(
+                "02", "01", 1, LLM | {"gen_ai.prompt": ASKED_TEXT, "gen_ai.completion": REPLY_TEXT}
+            ),
+            id="one attribute of JSON",
+        ),
+        pytest.param(
+            span(
+                "02",
+                "01",
+                1,
+                {
+                    "llm.request.type": "chat",
+                    "gen_ai.prompt.0.role": "user",
+                    "gen_ai.prompt.0.content": "Where is the form?",
+                    "gen_ai.completion.0.role": "assistant",
+                    "gen_ai.completion.0.content": "In room 4.",
+                },
+            ),
+            id="OpenLLMetry's indexed attributes, by no model's name",
+        ),
+    ],
+)
+def test_messages_of_older_conventions_are_read(call: dict[str, Any]):
+    [trace], bad = read(request(span("01", "", 0, AGENT), call))
+
+    assert trace.steps == (
+        Message("user", "Where is the form?"),
+        Message("assistant", "In room 4."),
+    )
+    assert bad == []
+
+
+@pytest.mark.parametrize("name", ["instrumentationLibrarySpans", "instrumentation_library_spans"])
+def test_spans_of_a_library_are_those_of_a_scope(name: str):
+    row = request(span("01", "", 0, AGENT))
+    [trace], bad = read(json.loads(json.dumps(row).replace("scopeSpans", name)))
+
+    assert (trace.agent, bad) == ("desk", [])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param({"resourceSpans": []}, id="no resource"),
+        pytest.param({"resourceSpans": [{"scopespans": [{"spans": [1]}]}]}, id="a name misspelt"),
+        pytest.param(request(), id="no span"),
+    ],
+)
+def test_a_request_without_a_span_is_told(record: dict[str, Any]):
+    traces, bad = read(record)
+
+    assert (traces, [one.reason for one in bad]) == ([], ["it holds no span"])
+
+
+def test_each_unusable_span_is_told_once():
+    traces, bad = read(request({"traceId": "x"}, {"traceId": "y"}, {"traceId": "y"}))
+
+    assert (traces, [one.reason for one in bad]) == ([], ["a span: it has no spanId"] * 3)
+
+
+@pytest.mark.parametrize(
+    ("heard", "replied", "arguments", "result"),
+    [
+        pytest.param('{"inputs": {"q": 1}, "tags": []}', '{"output": "x", "kwargs": {}}', {"q": 1},
+            "x", id="what a callback wraps"),
+        pytest.param('{"input_str": "{\'q\': 1}", "inputs": null}', '"x"', {"q": 1}, '"x"',
+            id="arguments as Python's text"),
+        pytest.param('{"args": [], "kwargs": {"q": 1}}', "x", {"q": 1}, "x", id="a decorator's"),
+        pytest.param('{"q": 1}', '{"output": "x", "more": 1}', {"q": 1},
+            '{"output": "x", "more": 1}', id="nothing wrapped"),
+    ],
+)  # fmt: skip
+def test_openllmetrys_wrapping_is_taken_off(
+    heard: str, replied: str, arguments: dict[str, Any], result: str
+):
+    told = {
+        "traceloop.span.kind": "tool",
+        "traceloop.entity.name": "look",
+        "traceloop.entity.input": heard,
+        "traceloop.entity.output": replied,
+    }
+    [trace], _ = read(request(span("01", "", 0, AGENT), span("02", "01", 1, told)))
+    [call] = trace.agent_calls()
+
+    assert (call.arguments, call.result) == (arguments, result)
+
+
+def test_arguments_called_inputs_are_wrapped_by_openllmetry_alone():
+    told = TOOL | {"gen_ai.tool.call.arguments": '{"inputs": {"q": 1}}'}
+    [trace], _ = read(request(span("01", "", 0, AGENT), span("02", "01", 1, told)))
+
+    assert next(trace.agent_calls()).arguments == {"inputs": {"q": 1}}
+
+
+def test_a_run_of_more_than_31_years_has_an_unknown_latency():
+    row = span("01", "", 0, AGENT) | {"startTimeUnixNano": "1000"}
+    [trace], bad = read(request(row))
+
+    assert (trace.latency_s, bad) == (None, [])

@@ -16,6 +16,7 @@ def test_values_become_json(tmp_path: Path):
         COPY (
             SELECT '{{"a": [1]}}' AS object, '[oops' AS text, 'NaN'::DOUBLE AS nan,
                 1.50::DECIMAL(9, 2) AS decimal, TIMESTAMP '2026-01-02 03:04:05.000006' AS at,
+                TIMESTAMPTZ '2026-01-02 03:04:05+02' AS "the ""hour",
                 uuid '00000000-0000-0000-0000-000000000007' AS id, ['[1]', NULL] AS list,
                 {{'in': 'NaN'::DOUBLE}} AS struct, MAP {{'k': 1}} AS map, NULL::VARCHAR AS missing
             FROM range(1500)
@@ -32,6 +33,7 @@ def test_values_become_json(tmp_path: Path):
         "nan": None,
         "decimal": 1.5,
         "at": "2026-01-02T03:04:05.000006",
+        'the "hour': "2026-01-02T01:04:05",
         "id": "00000000-0000-0000-0000-000000000007",
         "list": [[1], None],
         "struct": {"in": None},
