@@ -278,4 +278,4 @@ async def test_a_second_run_with_the_same_id_is_set_aside_and_told() -> None:
     got = reported(await build_graph().ainvoke(asked(traces=[*runs(), runs()[0]])))
     assert [(r.traces, r.set_aside) for r in got.results] == [(18, 1)]
     reason = "Two traces of agent 'desk' have the id 'ok0'; expected 1."
-    assert f"desk: 1 record was set aside; the first: {reason}" in got.notes
+    assert f"desk: 1 record was set aside; the first: records 19: {reason}" in got.notes
