@@ -14,7 +14,7 @@ from tracetune.nodes.guidelines import outside
 from tracetune.nodes.subjects import updatable
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.nodes.writing.guideline_edits import by_guidelines
-from tracetune.nodes.writing.langmem_styles import KINDS, by_langmem, hide_braces
+from tracetune.nodes.writing.langmem_styles import by_langmem
 from tracetune.nodes.writing.rewriting import LONGEST, by_rewriting, fits
 
 __all__ = ["Style", "generate_update", "style_of"]
@@ -56,8 +56,6 @@ def style_of(task: PromptTask) -> tuple[Style, str]:
     asked = own if own != "auto" else settings["style"]
     style = asked if asked != "auto" else ("rewrite" if _told(task) else "guidelines")
     text = outside(task["subject"]["prompts"][name])
-    if style in KINDS:
-        text = hide_braces(text)
     if style != "guidelines" and not fits(text, settings):
         size = f"{len(text):,} characters or {tokens_of(text):,} tokens"
         most = f"{LONGEST:,} and {text_room(settings):,}"

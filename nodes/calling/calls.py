@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tenacity import (
 from tracetune.errors import ReplyError, TraceTuneError
 from tracetune.graph.state import ModelCall
 from tracetune.nodes.calling.budget import Account, SpentError, account_in_use
-from tracetune.nodes.calling.forms import FORMS, SAID_BY_PROMPT
+from tracetune.nodes.calling.forms import FORMS, SAID_BY_PROMPT, asked_in
 from tracetune.nodes.calling.models import name_of
 from tracetune.nodes.calling.prices import cost_usd
 from tracetune.nodes.calling.replies import NoAnswerError, read_reply, usage_of, with_schema
@@ -180,7 +179,7 @@ class _Asking(Generic[Answer]):
         """Ask in the first form that is not known to fail; in the next ones where it is refused."""
         while True:
             form = self._form()
-            asked = _asked(self.model, self.schema, form)
+            asked = asked_in(self.model, self.schema, form)
             if asked is None:
                 self.refused += (form,)
                 continue
@@ -263,21 +262,3 @@ class _Asking(Generic[Answer]):
 
     def _allowed_s(self) -> float:
         return min(self.timeout_s, self.account.budget.left_s())
-
-
-def _asked(model: BaseChatModel, schema: type[BaseModel], form: str) -> Any:
-    """The model as it is asked in this form, or None where it has no such form."""
-    if form == "text":
-        return model
-    options: dict[str, Any] = {}
-    try:
-        if form != "structured":
-            method = inspect.signature(model.with_structured_output).parameters.get("method")
-            if method is None or method.default == form:
-                return None
-            options["method"] = form
-        bound = model.with_structured_output(schema, **options)
-    except (NotImplementedError, AttributeError, TypeError, ValueError):
-        return None
-    # Without the parser behind it: `read_reply` says why.
-    return getattr(bound, "first", bound)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FORMS", "SAID_BY_PROMPT", "Forms"]
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+__all__ = ["FORMS", "SAID_BY_PROMPT", "TOOL_FORMS", "Forms", "asked_in"]
 
 FORMS = ("structured", "json_schema", "json_mode", "text")
 """The surest first: the provider's own way, then its JSON modes, then plain text."""
 SAID_BY_PROMPT = ("json_mode", "text")
 """Forms in which the prompt itself says the schema."""
+TOOL_FORMS = ("tools", "tools_required", "tools_offered", "text")
+"""For a call of one of many tools: the choice as asked for, any one at all, free, plain text."""
 
 REMEMBERED_S = 3600.0
 """Providers and local servers change what they take: later it is tried again."""
@@ -50,3 +59,21 @@ class Forms:
             self._unanswered[model, form] = times
             if times >= IN_A_ROW:
                 self._until[model, form] = until
+
+
+def asked_in(model: BaseChatModel, schema: type[BaseModel], form: str) -> Any:
+    """The model as it is asked in this one of `FORMS`, or None where it has no such form."""
+    if form == "text":
+        return model
+    options: dict[str, Any] = {}
+    try:
+        if form != "structured":
+            method = inspect.signature(model.with_structured_output).parameters.get("method")
+            if method is None or method.default == form:
+                return None
+            options["method"] = form
+        bound = model.with_structured_output(schema, **options)
+    except (NotImplementedError, AttributeError, TypeError, ValueError):
+        return None
+    # Without the parser behind it: `read_reply` says why.
+    return getattr(bound, "first", bound)

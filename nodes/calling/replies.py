@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from tracetune.errors import ReplyError
 
-__all__ = ["LONGEST", "NoAnswerError", "read_reply", "usage_of", "with_schema"]
+__all__ = ["LONGEST", "NoAnswerError", "check_ending", "read_reply", "usage_of", "with_schema"]
 
 LONGEST = 200_000
 """Characters of a reply that are read; a few thousand are usual."""
@@ -65,7 +65,7 @@ def read_reply(reply: Any, schema: type[Answer]) -> Answer:
     size = len(text) + sum(len(str(call["args"])) for call in calls)
     if size > LONGEST:
         raise ReplyError(f"the answer is too large: {size:,} characters, at most {LONGEST:,}")
-    _check_ending(reply)
+    check_ending(reply)
     for call in calls:
         if call["name"] == schema.__name__:
             return _as_answer(call["args"], schema)
@@ -89,7 +89,12 @@ def with_schema(prompt: str, schema: type[BaseModel]) -> str:
     )
 
 
-def _check_ending(reply: BaseMessage) -> None:
+def check_ending(reply: BaseMessage) -> None:
+    """Refuse a reply that did not come to its end.
+
+    Raises:
+        ReplyError: It is cut off, or blocked.
+    """
     told = reply.response_metadata
     reason = str(told.get("finish_reason") or told.get("stop_reason") or "")
     feedback = told.get("prompt_feedback") or {}

@@ -13,6 +13,7 @@ from typing import Any
 from tracetune.graph.state import Subject
 from tracetune.nodes.blaming.ranking import SIGNIFICANT
 from tracetune.nodes.evidence.showing import shorten
+from tracetune.nodes.guarding.foreign import is_name
 from tracetune.nodes.guarding.guards import check_text
 from tracetune.nodes.guidelines import (
     budget_of,
@@ -54,7 +55,8 @@ def choose_demonstrations(
         task = trace.task or _asked(trace)
         if len(chosen) == CHOSEN:
             break
-        if task in chosen or not all(call.name in tools for call in trace.agent_calls()):
+        names = {call.name for call in trace.agent_calls()}
+        if task in chosen or not (names <= {*tools} and all(map(is_name, names))):
             continue
         if (text := demonstration(trace)) and not any(map(check_text, text.splitlines())):
             chosen[task] = text

@@ -1,36 +1,36 @@
 """The styles of langmem: its own optimizers, called through langmem, inside our guards.
 
-What they lack is added around them: braces are hidden from their regular expressions, an empty
-answer is no change, an error fails the branch and not the cycle, and calls, tokens and time count.
+What they lack is added around them: they never see a brace, an empty answer is no change, any model
+that can answer in JSON will do, an error fails the branch and not the cycle, and calls, tokens and
+time count.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from tracetune.graph.state import PromptDraft, PromptTask
-from tracetune.nodes.calling.calls import Branch, tried_again, unusable
+from tracetune.nodes.calling.calls import Branch, CallError, tried_again
 from tracetune.nodes.evidence.briefing import evidence_beside, instructions_of, most_tokens
 from tracetune.nodes.evidence.shortening import tokens_of
 from tracetune.nodes.guidelines import outside
+from tracetune.nodes.writing.langmem_model import LangmemModel
+from tracetune.nodes.writing.marks import Marks
 from tracetune.nodes.writing.meter import Meter
-from tracetune.nodes.writing.rewriting import Rewrite, TextChange, settle
+from tracetune.nodes.writing.rewriting import Rewrite, TextChange, by_rewriting, settle
 from tracetune.prompts.loader import fence
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-__all__ = ["KINDS", "Kind", "by_langmem", "hide_braces", "optimize", "show_braces"]
+__all__ = ["KINDS", "Kind", "by_langmem", "optimize"]
 
 Kind = Literal["prompt_memory", "metaprompt", "gradient"]
 KINDS: tuple[Kind, ...] = ("prompt_memory", "metaprompt", "gradient")
 
-_PAIRS = (("⦃", "⦄"), ("⟬", "⟭"), ("⦅", "⦆"), ("⦇", "⦈"))
-"""What stands for braces; models copy them faithfully, and prompts hardly ever hold them."""
 WORDS = 1_150
 """Tokens that langmem's longest template takes, without what is put into it."""
 
@@ -40,15 +40,43 @@ async def by_langmem(
 ) -> PromptDraft:
     """The text that langmem's optimizer of that kind makes; asked again by us if it breaks a rule.
 
+    Where langmem cannot use what the model answers, the text is rewritten in our own way; `dropped`
+    says so.
+
     Raises:
-        CallError: It fails in any way, or its text breaks a rule twice.
+        CallError: A call fails, the budget is spent, or the text breaks a rule twice.
     """
-    settings, prompt = task["settings"], task["choice"]["prompt"]
-    spec = task["subject"]["prompt_specs"].get(prompt, {})
-    body = outside(task["subject"]["prompts"][prompt])
+    settings = task["settings"]
     most, calls = most_tokens(settings), settings["optimizer_calls"]
     meter = Meter(model, branch, settings["call_timeout_s"], calls, most)
-    taken = _taken(task, body)
+    text = useless = coverage = ""
+    try:
+        text, coverage = await _asked(kind, task, meter)
+    except CallError as error:
+        if not meter.useless:
+            raise
+        useless = str(error)
+    if useless:
+        return await _in_our_way(model, task, branch, f"{kind}, as langmem failed ({useless})")
+    change = TextChange(what=f"Rewritten by langmem's {kind}.", why=task["choice"]["why"])
+    answer = Rewrite(text=text, changes=[change]) if text else Rewrite()
+    draft = await settle(model, task, branch, answer, kind)
+    draft.setdefault("coverage", coverage)
+    return draft
+
+
+async def _in_our_way(
+    model: BaseChatModel, task: PromptTask, branch: Branch, what: str
+) -> PromptDraft:
+    draft = await by_rewriting(model, task, branch)
+    note = f"{task['choice']['prompt']}: {what}; it was rewritten in tracetune's own way instead"
+    return {**draft, "dropped": [*draft["dropped"], note]}
+
+
+async def _asked(kind: Kind, task: PromptTask, meter: Meter) -> tuple[str, str]:
+    """langmem's text, and how much of what failed it was shown."""
+    prompt, most = task["choice"]["prompt"], meter.most_tokens
+    body, taken = outside(task["subject"]["prompts"][prompt]), _taken(task)
     if kind != "prompt_memory":
         # A long text leaves little: then half of that is for the runs.
         meter.reflections = max(0, min(meter.reflections, (most - taken) // 2))
@@ -60,20 +88,16 @@ async def by_langmem(
         "\n".join([fence("evidence", shown.evidence), shown.runs]),
         meter,
         instructions=instructions_of(task),
-        template_format=spec.get("template_format", "auto"),
-        config=spec.get("optimizer"),
+        config=task["subject"]["prompt_specs"].get(prompt, {}).get("optimizer"),
     )
-    change = TextChange(what=f"Rewritten by langmem's {kind}.", why=task["choice"]["why"])
-    answer = Rewrite(text=text, changes=[change]) if text else Rewrite()
-    draft = await settle(model, task, branch, answer, kind)
-    draft.setdefault("coverage", shown.coverage)
-    return draft
+    return text, shown.coverage
 
 
-def _taken(task: PromptTask, body: str) -> int:
+def _taken(task: PromptTask) -> int:
     """Tokens of langmem's first question without the evidence."""
-    own = task["subject"]["prompt_specs"].get(task["choice"]["prompt"], {}).get("optimizer") or {}
-    texts = [hide_braces(body), instructions_of(task)]
+    prompt, subject = task["choice"]["prompt"], task["subject"]
+    own = subject["prompt_specs"].get(prompt, {}).get("optimizer") or {}
+    texts = [outside(subject["prompts"][prompt]), instructions_of(task)]
     texts += [value for value in own.values() if isinstance(value, str)]
     return WORDS + sum(map(tokens_of, texts))
 
@@ -85,7 +109,6 @@ async def optimize(
     meter: Meter,
     *,
     instructions: str = "",
-    template_format: str = "auto",
     config: Mapping[str, Any] | None = None,
 ) -> str:
     """Return langmem's new text, unguarded; empty where it wants no change.
@@ -96,17 +119,16 @@ async def optimize(
     Raises:
         CallError: Anything went wrong in langmem, the provider or the budget.
     """
-    pair = _pair_for(text)
-    optimizer = _optimizer(kind, meter, config or {})
-    prompt = {"name": "prompt", "prompt": hide_braces(text, pair), "when_to_update": ""}
+    own = config or {}
+    marks = Marks.none_of([text, trajectories, instructions, *map(str, own.values())])
+    optimizer = _optimizer(kind, LangmemModel(meter, marks), meter.most_calls, own)
+    prompt = {"name": "prompt", "prompt": marks.hide(text), "when_to_update": ""}
     asked = {
         "trajectories": trajectories,
         "prompt": prompt | {"update_instructions": instructions},
     }
     new = await tried_again(functools.partial(_once, optimizer, asked, meter), meter.account)
-    if meter.declined or not isinstance(new, str) or not new.strip():
-        return ""
-    return show_braces(new, pair, doubled=template_format == "f-string" or "{{" in text)
+    return str(marks.show(new)) if isinstance(new, str) and new.strip() else ""
 
 
 async def _once(optimizer: Any, asked: Mapping[str, Any], meter: Meter) -> Any:
@@ -123,41 +145,13 @@ async def _once(optimizer: Any, asked: Mapping[str, Any], meter: Meter) -> Any:
     raise failed
 
 
-def _optimizer(kind: Kind, meter: Meter, config: Mapping[str, Any]) -> Any:
+def _optimizer(kind: Kind, model: Any, most_calls: int, config: Mapping[str, Any]) -> Any:
     from langmem import create_prompt_optimizer  # type: ignore[import-untyped]
 
-    model = meter.model.model_copy(update={"callbacks": [*_handlers(meter.model.callbacks), meter]})
     if kind == "prompt_memory":
         return create_prompt_optimizer(model, kind=kind)
     # Of the calls that gradient may make, the last one is its edit.
-    steps = meter.most_calls - (1 if kind == "gradient" else 0)
+    steps = most_calls - (1 if kind == "gradient" else 0)
     steps = config.get("max_reflection_steps", steps)
     own: Any = {"max_reflection_steps": steps, "min_reflection_steps": min(1, steps - 1), **config}
     return create_prompt_optimizer(model, kind=kind, config=own)
-
-
-def _handlers(callbacks: Any) -> list[Any]:
-    return list(getattr(callbacks, "handlers", callbacks) or [])
-
-
-def _pair_for(text: str) -> tuple[str, str]:
-    for pair in _PAIRS:
-        if not any(mark in text for mark in pair):
-            return pair
-    raise unusable("the prompt holds every sign that could stand for its braces")
-
-
-def hide_braces(text: str, pair: tuple[str, str] = _PAIRS[0]) -> str:
-    """The text with the pair's signs for its braces: langmem's patterns take those apart."""
-    return text.replace("{", pair[0]).replace("}", pair[1])
-
-
-def show_braces(text: str, pair: tuple[str, str], *, doubled: bool) -> str:
-    """The text with its braces again.
-
-    Braces that langmem added are doubled, as in an f-string; `doubled` says whether they are to
-    stay so.
-    """
-    if not doubled:
-        text = re.sub(r"\{\{", "{", re.sub(r"\}\}", "}", text))
-    return text.replace(pair[0], "{").replace(pair[1], "}")

@@ -45,8 +45,7 @@ class Meter(AsyncCallbackHandler):
 
     Each call may take `timeout_s` seconds and be sent `most_tokens`, and after `most_calls` of one
     try the next is refused. What the model reflects is cut to an equal
-    share of `reflections` before
-    langmem sends it along with the next question.
+    share of `reflections` before langmem sends it along with the next question.
     """
 
     raise_error = True
@@ -64,12 +63,13 @@ class Meter(AsyncCallbackHandler):
         self.most_tokens = most_tokens
         self.reflections = most_tokens // 4
         """Tokens set aside for what the model reflects, in all calls of one try."""
-        self.declined = False
-        """Whether the model said that nothing is to be updated."""
+        self.made = 0
+        """Calls of this try, but for those that were made in vain."""
+        self.useless = False
+        """Whether langmem itself failed, at what the model answered, and no call of the model."""
         self._branch, self._timeout_s = branch, timeout_s
         self.account: Account = account_in_use()
         self._running: dict[UUID, _Running] = {}
-        self._made = 0
         self._tries = 0
         self._refused: CallError | None = None
         self._failed: BaseException | None = None
@@ -77,7 +77,7 @@ class Meter(AsyncCallbackHandler):
 
     def timed(self) -> asyncio.Timeout:
         """The block of one try of the optimizer: its time is set anew at every call."""
-        self._made, self._failed = 0, None
+        self.made, self._failed, self.useless = 0, None, False
         self._tries += 1
         self._limit = asyncio.timeout(self._allowed_s())
         return self._limit
@@ -93,8 +93,22 @@ class Meter(AsyncCallbackHandler):
         if self._refused is not None:
             return self._refused
         if self._failed is None:
+            self.useless = True
             return unusable(describe(error, self._timeout_s))
         return failure_of(self._failed, describe(self._failed, self._timeout_s), self.account)
+
+    def in_vain(self, made: int) -> None:
+        """Count calls as `made` before the last one, that was asked in a form that is no use."""
+        self.made, self._failed = made, None
+
+    def unread(self, told: str) -> None:
+        """Say of the last call that its answer could not be used, and why."""
+        if self.account.calls and not self.account.calls[-1]["error"]:
+            self.account.calls[-1]["error"] = told
+
+    def shorten(self, message: Any) -> None:
+        """Cut what a message reflects: langmem gets it, and sends it along from now on."""
+        _cut(message, self.reflections, max(1, self.most_calls - 1))
 
     async def on_chat_model_start(
         self, serialized: Any, messages: list[list[Any]], *, run_id: UUID, **kwargs: Any
@@ -102,7 +116,7 @@ class Meter(AsyncCallbackHandler):
         sent = [_sent(message) for batch in messages for message in batch]
         tokens = sum(map(tokens_of, sent))
         try:
-            if self._made == self.most_calls:
+            if self.made == self.most_calls:
                 raise SpentError(f"langmem's optimizer wants more than {self.most_calls} calls")
             if tokens > self.most_tokens:
                 told = f"{tokens:,} tokens, but at most {self.most_tokens:,} are allowed"
@@ -114,16 +128,14 @@ class Meter(AsyncCallbackHandler):
         except SpentError as error:
             self._refused = unusable(str(error))
             raise
-        self._made += 1
+        self.made += 1
         self._running[run_id] = _Running(time.perf_counter(), reserved)
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + self._allowed_s())
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         message = getattr(response.generations[0][0], "message", None)
-        self.declined = _declines(message)
-        # langmem gets this very message, and sends it along from now on.
-        _cut(message, self.reflections, max(1, self.most_calls - 1))
+        self.shorten(message)
         self._record(run_id, message, None)
 
     async def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
@@ -154,18 +166,6 @@ class Meter(AsyncCallbackHandler):
 
     def _allowed_s(self) -> float:
         return min(self._timeout_s, self.account.budget.left_s())
-
-
-def _declines(message: Any) -> bool:
-    """Whether an answer for prompt_memory says `update_prompt: false`, which langmem overlooks."""
-    for call in getattr(message, "tool_calls", None) or []:
-        if call["args"].get("update_prompt") is False:
-            return True
-    try:
-        answer = json.loads(message.text)
-    except (AttributeError, TypeError, ValueError):
-        return False
-    return isinstance(answer, dict) and answer.get("update_prompt") is False
 
 
 def _sent(message: Any) -> str:

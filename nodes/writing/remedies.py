@@ -1,6 +1,6 @@
 """What a finding asks of an agent, in words of ours: nothing a trace says comes into a sentence.
 
-Of a trace only the names of tools come in, which the guards check.
+Of a trace only the names of tools come in, where they are names: the guards check the sentence.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["habit_sentence", "pattern_sentence"]
+from tracetune.nodes.guarding.foreign import is_name, words_in
+from tracetune.nodes.guarding.guards import Violation, check_text
+
+__all__ = ["bad_name", "habit_sentence", "pattern_sentence"]
 
 _AGAIN = "Do not call `{0}` again with the same arguments: use what it already answered."
 _CHECK = "Before calling `{0}`, check every argument against what the tools returned."
@@ -44,6 +47,20 @@ _TELLING = (
 """What an error's text tells, from the most special on, and the sentence it asks for."""
 _NO_REMEDY = re.compile(r"time[d ]?.?out|rate.?limit|too many requests|unavailable|connection")
 _TELLING_RES = tuple((re.compile(pattern), sentence) for pattern, sentence in _TELLING)
+
+
+def bad_name(finding: Mapping[str, Any]) -> Violation | None:
+    """Why no sentence may name the finding's tools: whoever made a trace chose their names.
+
+    A name is 1 to 64 letters, digits and `_.:/-`, and its words break no rule that sentences have
+    to keep.
+    """
+    for tool in finding["subject"]:
+        if not is_name(tool):
+            return Violation("tool", "a tool whose name is more than letters, digits and `_.:/-`")
+        if broken := check_text(words_in(tool)):
+            return broken[0]
+    return None
 
 
 def pattern_sentence(pattern: Mapping[str, Any]) -> str | None:

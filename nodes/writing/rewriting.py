@@ -89,7 +89,7 @@ async def settle(
     Raises:
         CallError: The second answer breaks a rule too, or there is none.
     """
-    violations = _violations(answer, task)
+    violations = _violations(answer, task, style)
     if not violations:
         return _draft(answer, task, style)
     body = outside(task["subject"]["prompts"][task["choice"]["prompt"]])
@@ -103,12 +103,12 @@ async def settle(
         branch=branch,
         timeout_s=task["settings"]["call_timeout_s"],
     )
-    if violations := _violations(again, task):
+    if violations := _violations(again, task, style):
         raise broken(violations)
     return {**_draft(again, task, style), "coverage": told.coverage}
 
 
-def _violations(answer: Rewrite, task: PromptTask) -> list[Violation]:
+def _violations(answer: Rewrite, task: PromptTask, style: str) -> list[Violation]:
     subject, prompt = task["subject"], task["choice"]["prompt"]
     before = subject["prompts"][prompt]
     if (body := _body(answer, before)) is None:
@@ -116,7 +116,7 @@ def _violations(answer: Rewrite, task: PromptTask) -> list[Violation]:
     if holds_tags(body):
         return [Violation("section", "the managed section, which is no part of the text")]
     lines = [g["text"] for g in current_guidelines(subject, prompt)]
-    return violations_in(with_section(body, lines), prompt, subject, task["measures"])
+    return violations_in(with_section(body, lines), prompt, subject, task["measures"], style)
 
 
 def _body(answer: Rewrite, before: str) -> str | None:

@@ -1,6 +1,7 @@
 """What langmem's optimizers get wrong, and what their callers may pass."""
 
 import asyncio
+import json
 import logging
 import re
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langmem.prompts.types import AnnotatedTrajectory
@@ -398,6 +400,44 @@ def test_an_answer_without_a_tool_call_is_no_crash(kind: Any) -> None:
     got = optimizer.run({"trajectories": RUNS, "prompt": "You write."})
     assert got.prompts[0]["prompt"] == "You write."
     assert len(got.outcome.fallbacks) == 1
+
+
+class PlainModel(ScriptedModel):
+    """Knows no tools: it answers in words, or in JSON where it has an answer to what is asked."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    async def _agenerate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        sent = "\n".join(str(message.content) for message in messages)
+        asked = next((name for name in self.answers if f'"title": "{name}"' in sent), "")
+        answer = self.answers.get(asked, "I would rather talk.")
+        said = json.dumps(answer(sent) if callable(answer) else answer)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(said))])
+
+
+@pytest.mark.parametrize("kind", ["default", *KINDS])
+def test_a_model_that_knows_no_tools_makes_the_update(kind: Any) -> None:
+    model = PlainModel(answers=answers(longer, "main"))
+    more = {} if kind == "default" else {"kind": kind}
+    optimizer = create_multi_prompt_optimizer(model, settings=ONCE, **more)
+    got = optimizer.run({"trajectories": RUNS, "prompts": three()})
+    assert "Keep letters short." in got.prompts[0]["prompt"]
+    assert (got.outcome.fallbacks, got.outcome.dropped) == ([], [])
+
+
+@pytest.mark.parametrize("kind", LANGMEM)
+def test_what_langmem_cannot_use_is_rewritten_and_the_report_says_so(kind: Any) -> None:
+    script = answers("You write short letters.", "main")
+    script = {name: script[name] for name in ("Classification", "Rewrite")}
+    optimizer = create_multi_prompt_optimizer(PlainModel(answers=script), kind=kind, settings=ONCE)
+    got = optimizer.run({"trajectories": RUNS, "prompts": three()})
+    assert got.prompts[0]["prompt"] == "You write short letters."
+    assert got.outcome.fallbacks == []
+    assert got.outcome.dropped == [
+        f"main: {kind}, as langmem failed (no answer in the asked form); it was rewritten in "
+        "tracetune's own way instead"
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -221,7 +221,8 @@ def outcome_of(task: Task, state: Mapping[str, Any]) -> Outcome:
     dropped, changes = list(candidate["dropped"]), []
     for change in candidate["changes"]:
         name = change["name"]
-        if violations := violations_in(change["after"], name, subject, measures):
+        told_style = change.get("style", "")
+        if violations := violations_in(change["after"], name, subject, measures, told_style):
             dropped += [told_of(name, "a new text", violation) for violation in violations]
             continue
         prompts[name] = change["after"]

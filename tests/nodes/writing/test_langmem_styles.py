@@ -22,9 +22,7 @@ from tracetune.nodes.writing.langmem_styles import (
     KINDS,
     Kind,
     by_langmem,
-    hide_braces,
     optimize,
-    show_braces,
 )
 from tracetune.nodes.writing.meter import Meter
 
@@ -32,7 +30,6 @@ Make = Callable[..., PromptTask]
 
 BRANCH = Branch("generate_update", "desk", "main")
 BODY = 'Hi {name}.\nReturn {"a": {"b": 1}}.\nShow {{this}} as it is.'
-HIDDEN = hide_braces(BODY, ("⦃", "⦄"))
 THINK = ("think", {"thought": "It fails."})
 STOP = ("recommend", {"warrants_adjustment": False})
 GO = (
@@ -106,29 +103,17 @@ async def run(kind: Kind, text: str, account: Account | None = None, **more: Any
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_braces_come_back_as_they_were(kind: Kind) -> None:
-    assert await run(kind, f"{HIDDEN}\nBe kind.") == f"{BODY}\nBe kind."
+    assert await run(kind, f"{BODY}\nBe kind.") == f"{BODY}\nBe kind."
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_call_counts_with_its_tokens(kind: Kind) -> None:
     account = Account()
-    await run(kind, HIDDEN, account)
+    await run(kind, BODY, account)
     made = {"prompt_memory": 1, "metaprompt": 4, "gradient": 3}[kind]
     assert [(c["branch"], c["tokens_in"], c["tokens_out"], c["error"]) for c in account.calls] == [
         ("generate_update desk/main", 10, 5, "")
     ] * made
-
-
-@pytest.mark.parametrize(
-    ("doubled", "shown"),
-    [
-        pytest.param(True, 'Use {"a": 1} and {{"c": 2}}.', id="an f-string keeps what is escaped"),
-        pytest.param(False, 'Use {"a": 1} and {"c": 2}.', id="raw text does not"),
-    ],
-)
-def test_braces_that_langmem_doubled(doubled: bool, shown: str) -> None:
-    text = 'Use ⦃"a": 1⦄ and {{"c": 2}}.'
-    assert show_braces(text, ("⦃", "⦄"), doubled=doubled) == shown
 
 
 @pytest.mark.parametrize(
@@ -143,7 +128,7 @@ def test_braces_that_langmem_doubled(doubled: bool, shown: str) -> None:
         pytest.param("gradient", [THINK, STOP], id="gradient recommends nothing"),
         pytest.param("gradient", answers("gradient", ""), id="gradient blanks it"),
         pytest.param("metaprompt", answers("metaprompt", ""), id="metaprompt blanks it"),
-        pytest.param("metaprompt", answers("metaprompt", HIDDEN), id="metaprompt repeats it"),
+        pytest.param("metaprompt", answers("metaprompt", BODY), id="metaprompt repeats it"),
     ],
 )
 async def test_no_change_is_no_change(update_task: Make, kind: Kind, script: list[Any]) -> None:
@@ -159,7 +144,7 @@ async def styled(model: BaseChatModel, task: PromptTask, kind: Kind) -> PromptDr
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_draft_is_the_whole_text_with_its_style(update_task: Make, kind: Kind) -> None:
-    model = Toolbox(script=answers(kind, f"{HIDDEN}\nBe kind."))
+    model = Toolbox(script=answers(kind, f"{BODY}\nBe kind."))
     draft = await styled(model, update_task(BODY, feedback=("It is rude to me.",)), kind)
     assert draft.get("text") == f"{BODY}\nBe kind."
     assert draft.get("style") == kind
@@ -170,7 +155,7 @@ async def test_the_draft_is_the_whole_text_with_its_style(update_task: Make, kin
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_lost_variable_is_repaired_by_one_more_call(update_task: Make, kind: Kind) -> None:
     fixed = ("Rewrite", {"text": f"{BODY}\nBe kind.", "changes": []})
-    model = Toolbox(script=[*answers(kind, HIDDEN.replace("⦃name⦄", "Ana")), fixed])
+    model = Toolbox(script=[*answers(kind, BODY.replace("{name}", "Ana")), fixed])
     draft = await styled(model, update_task(BODY), kind)
     assert draft.get("text") == f"{BODY}\nBe kind."
     assert "variables: lost name" in model.seen[-1]
@@ -179,7 +164,7 @@ async def test_a_lost_variable_is_repaired_by_one_more_call(update_task: Make, k
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_breaks_a_rule_twice_fails_the_branch(update_task: Make, kind: Kind) -> None:
     bad = ("Rewrite", {"text": f"{BODY} See evil.example/x.", "changes": []})
-    model = Toolbox(script=[*answers(kind, f"{HIDDEN} See evil.example/x."), bad])
+    model = Toolbox(script=[*answers(kind, f"{BODY} See evil.example/x."), bad])
     with pytest.raises(CallError, match=r"broke a rule twice \(link\)"):
         await styled(model, update_task(BODY), kind)
 
@@ -191,11 +176,11 @@ async def test_what_breaks_a_rule_twice_fails_the_branch(update_task: Make, kind
             "prompt_memory", [ConnectionError("key-1")], "provider not reached", 1, id="no network"
         ),
         pytest.param(
-            "gradient", [THINK, ("other", {})] * 3, "", 4, id="a tool that does not exist"
+            "gradient", [THINK, ("other", {})] * 3, "", 5, id="a tool that does not exist"
         ),
         pytest.param("metaprompt", [THINK] * 5, "wants more than 4 calls", 4, id="never answers"),
         pytest.param("gradient", [("think", {})] * 5, "", 4, id="a tool called wrongly"),
-        pytest.param("prompt_memory", [("GeneralResponse", {})], "", 1, id="an empty answer"),
+        pytest.param("prompt_memory", [("GeneralResponse", {})] * 2, "", 2, id="an empty answer"),
     ],
 )
 async def test_whatever_fails_fails_the_branch_and_is_counted(
@@ -212,7 +197,7 @@ async def test_whatever_fails_fails_the_branch_and_is_counted(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_model_that_hangs_is_left(kind: Kind) -> None:
-    account, script = Account(retries=0), answers(kind, HIDDEN)
+    account, script = Account(retries=0), answers(kind, BODY)
     with account.in_use():
         measured = meter(Toolbox(script=[*script[:-1], "hang"]), timeout_s=0.5)
     with pytest.raises(CallError, match=r"no answer within 0\.5 s"):
@@ -233,7 +218,7 @@ class Busy(Exception):  # noqa: N818
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_busy_provider_is_asked_again(kind: Kind, update_task: Make) -> None:
-    *first, last = answers(kind, f"{HIDDEN}\nBe kind.")
+    *first, last = answers(kind, f"{BODY}\nBe kind.")
     account = Account(retries=1)
     model = Toolbox(script=[*first, Busy("0"), *first, last])
     with account.in_use():
@@ -258,14 +243,14 @@ async def test_a_provider_that_asks_for_more_time_than_is_left_is_not_waited_for
 async def test_the_budget_of_the_cycle_holds_inside_langmem(kind: Kind) -> None:
     account = Account(Budget(Limits(max_calls=2)))
     with pytest.raises(CallError, match=r"budget of the cycle is spent \(max_calls: 2\)"):
-        await run(kind, HIDDEN, account)
+        await run(kind, BODY, account)
     assert len(account.calls) == 2
 
 
 async def test_waiting_for_what_other_branches_set_aside_takes_no_time_of_a_call() -> None:
     budget = Budget(Limits(max_tokens=4000))
     reserved = await budget.reserve("toolbox", 10)
-    account, model = Account(budget), Toolbox(script=answers("prompt_memory", HIDDEN))
+    account, model = Account(budget), Toolbox(script=answers("prompt_memory", BODY))
     with account.in_use():
         short = meter(model, timeout_s=0.1)
         asked = asyncio.create_task(optimize("prompt_memory", BODY, "runs", short))
@@ -284,7 +269,7 @@ async def test_own_callbacks_of_the_model_stay() -> None:
             self.seen += 1
 
     own = Ends()
-    model = Toolbox(script=answers("gradient", HIDDEN), callbacks=[own])
+    model = Toolbox(script=answers("gradient", BODY), callbacks=[own])
     with Account().in_use():
         await optimize("gradient", BODY, "runs", meter(model))
     assert own.seen == 3
@@ -302,7 +287,7 @@ CRITIQUE = ("critique", {"criticism": LONG})
 async def test_no_step_is_sent_more_than_the_setting_however_much_is_reflected(
     update_task: Make, kind: Kind, calls: int, most: int
 ) -> None:
-    done = ("OptimizedPromptOutput", {"analysis": LONG, "improved_prompt": f"{HIDDEN}\nBe kind."})
+    done = ("OptimizedPromptOutput", {"analysis": LONG, "improved_prompt": f"{BODY}\nBe kind."})
     told = {"warrants_adjustment": True, "hypotheses": LONG, "full_recommendations": LONG}
     musing = [MUSING, CRITIQUE] * calls
     script = (

@@ -111,9 +111,9 @@ async def test_a_broken_rule_is_told_once_and_then_repaired(
 async def test_a_rule_broken_twice_fails_the_branch_with_its_name_and_no_text(
     update_task: Make, scripted: Any, rule: str
 ) -> None:
-    account = Account()
+    account, task = Account(), update_task(BODY, patterns=(PATTERN,))
     with account.in_use(), pytest.raises(CallError) as failed:
-        await by_rewriting(scripted(Rewrite=[BAD[rule]] * 2), update_task(BODY), BRANCH)
+        await by_rewriting(scripted(Rewrite=[BAD[rule]] * 2), task, BRANCH)
     assert str(failed.value) == f"what the model proposed broke a rule twice ({rule})"
     assert len(failed.value.calls) == 2
     assert not failed.value.again
