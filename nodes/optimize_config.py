@@ -175,6 +175,7 @@ def _broken_rule(task: ConfigTask, before: str, after: str) -> str:
         tools=subject["tools"] if len(after.split()) > 1 else None,
         other_tools=subject.get("other_tools", ()),
         quotes=[*measures["runs"], *measures["feedback"]],
+        freely=True,
     )
     if not found and before.isprintable() and not after.isprintable():
         return "a character that does not print"

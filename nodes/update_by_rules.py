@@ -8,7 +8,8 @@ from typing import Any
 from tracetune.graph.state import Measures, PromptDraft, PromptTask, Subject
 from tracetune.nodes.blaming.ranking import SIGNIFICANT
 from tracetune.nodes.guarding.guarded import violations_in
-from tracetune.nodes.guarding.guards import check_sentence
+from tracetune.nodes.guarding.guards import Violation, check_sentence
+from tracetune.nodes.guarding.repairing import told_of
 from tracetune.nodes.guidelines import (
     MAX_GUIDELINE,
     current_guidelines,
@@ -18,7 +19,7 @@ from tracetune.nodes.guidelines import (
     without_examples,
 )
 from tracetune.nodes.workplace import progress
-from tracetune.nodes.writing.remedies import habit_sentence, pattern_sentence
+from tracetune.nodes.writing.remedies import bad_name, habit_sentence, pattern_sentence
 from tracetune.nodes.writing.retiring import in_numbers, say_the_same
 
 __all__ = ["draft_by_rules", "update_by_rules"]
@@ -50,7 +51,10 @@ def draft_by_rules(prompt: str, subject: Subject, measures: Measures) -> PromptD
     bare = without_examples(subject["prompts"][prompt])
     why: list[str] = []
     dropped: list[str] = []
-    for text, finding in _sayings(measures):
+    sayings, unnamed = _sayings(measures)
+    for violation in unnamed:
+        dropped.append(told_of(prompt, "a guideline", violation))
+    for text, finding in sayings:
         reason = in_numbers(finding)
         evidence = {"patterns": [evidence_row(finding)], "why": reason}
         line = guideline(prompt, text, "rules", evidence)
@@ -64,8 +68,7 @@ def draft_by_rules(prompt: str, subject: Subject, measures: Measures) -> PromptD
             if v.rule != "budget"
         ]
         if violations:
-            told = f"{violations[0].text} ({violations[0].rule})"
-            dropped.append(f"{prompt}: a guideline with {told}")
+            dropped.append(told_of(prompt, "a guideline", violations[0]))
             continue
         kept.append(line)
         why.append(reason)
@@ -79,18 +82,26 @@ def draft_by_rules(prompt: str, subject: Subject, measures: Measures) -> PromptD
     )
 
 
-def _sayings(measures: Measures) -> list[tuple[str, Json]]:
-    """The sentences of the strongest findings, each once, with the finding it rests on."""
+def _sayings(measures: Measures) -> tuple[list[tuple[str, Json]], list[Violation]]:
+    """The sentences of the strongest findings, each once, with the finding it rests on.
+
+    Findings whose tools may not be named take no place of others: what is wrong with them stands
+    beside, each once.
+    """
     said: dict[str, Json] = {}
+    unnamed: dict[Violation, None] = {}
     last_of_order: set[str] = set()
     for text, finding in sorted(_carried(measures), key=lambda row: row[1]["q_value"]):
+        if (violation := bad_name(finding)) is not None:
+            unnamed[violation] = None
+            continue
         if finding["kind"] == "tool_order":
             # Several tools that come before one are mostly one habit: its strongest part is said.
             if finding["subject"][-1] in last_of_order:
                 continue
             last_of_order.add(finding["subject"][-1])
         said.setdefault(text, finding)
-    return list(said.items())[:MOST]
+    return list(said.items())[:MOST], list(unnamed)
 
 
 def _carried(measures: Measures) -> Iterator[tuple[str, Json]]:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from tracetune.nodes.guarding.links import FILES
 from tracetune.traces.secrets import find_secrets, may_hold_secrets
 
-__all__ = ["copies", "names", "secrets", "spoken", "words_of"]
+__all__ = ["copies", "is_name", "names", "secrets", "spoken", "words_in", "words_of"]
 
 COPIED_WORDS = 12
 COPIED_CHARACTERS = 80
@@ -25,6 +25,23 @@ def secrets(text: str) -> set[bytes]:
     if not may_hold_secrets(raw):
         return set()
     return {raw[span.start : span.end] for span in find_secrets(raw)}
+
+
+_TOOL_NAME = re.compile(r"[\w.:/-]{1,64}")
+_SEAMS = re.compile(r"[_.:/-]+|(?<=[a-z])(?=[A-Z])")
+
+
+def is_name(tool: str) -> bool:
+    """Whether a tool that a trace names has the name of one, and not a sentence for a name.
+
+    That is 1 to 64 letters, digits and `_.:/-`; what the words in it say is for `words_in`.
+    """
+    return _TOOL_NAME.fullmatch(tool) is not None
+
+
+def words_in(tool: str) -> str:
+    """The words that a name is made of: "forgetAllRules" says "forget All Rules"."""
+    return _SEAMS.sub(" ", tool)
 
 
 _TICKED = re.compile(r"`([A-Za-z_][\w.-]*)(?:\(\))?`")

@@ -16,14 +16,20 @@ from tracetune.stores.release import Release
 
 __all__ = ["let_in", "sizes_by_hand", "trusted_words", "violations_in"]
 
+FREE = frozenset(("gradient", "metaprompt", "prompt_memory"))
+"""Styles of langmem."""
 LINK_SHOWN = 200
 """Characters of a link that a report tells."""
 REWRITTEN = 0.5
 """Share of both texts that a person's diff takes out and puts in, from which it is a rewrite."""
 
 
-def violations_in(after: str, prompt: str, subject: Subject, measures: Measures) -> list[Violation]:
+def violations_in(
+    after: str, prompt: str, subject: Subject, measures: Measures, style: str = ""
+) -> list[Violation]:
     """Return every rule that `after` breaks as the agent's next text of that prompt.
+
+    langmem's styles write the whole text anew by design: they may put all in other words.
 
     Examples are copies of runs by design, checked when they are chosen: here each must be one of
     those, or stand there already.
@@ -46,6 +52,7 @@ def violations_in(after: str, prompt: str, subject: Subject, measures: Measures)
         named=(*feedback, *(str(pattern["text"]) for pattern in patterns)),
         trusted=trusted_words(prompt, subject, measures),
         first_size=subject["first_sizes"].get(prompt),
+        freely=style in FREE,
     )
     return list(found)
 

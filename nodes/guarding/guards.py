@@ -68,21 +68,24 @@ def check_prompt(
     named: Sequence[str] = (),
     trusted: Sequence[str] = (),
     first_size: int | None = None,
+    freely: bool = False,
 ) -> list[Violation]:
     """Return every rule that `after` breaks as a successor of `before`; empty when it may be used.
 
     Args:
         template_format: How the agent fills the prompt in. `none`: it is never formatted, so a new
-            `{x}` would reach the model. `auto`: unknown, so every `{name}` must stay.
+            `{x}` would reach the model. `auto`: unknown, so every `{name}` and every tag must stay,
+            and what `str.format` fills in must stay such a text.
         tools: Names that may newly stand as tools; None checks no names.
         other_tools: Tools of other agents, which are not to be named in plain words either.
         quotes: Texts of traces that whoever proposed it was shown: no long copy of one may come in.
         named: What the evidence speaks of, such as feedback and patterns: sentences of `before`
-            about that may change; of the others, few.
+            about that may change; of the others, few, and none that forbids or demands something.
         trusted: What the prompt's owner said of runs: links and names of tools that stand there
             word for word may come in, and so may passages of it.
         first_size: Characters of the prompt as a person last wrote it, which its budget follows;
             None: of `before`.
+        freely: All may be put in other words, and half of the sentences may go, but no rule.
     """
     if not after.strip() or (not outside(after).strip() and outside(before).strip()):
         return [Violation("empty", "the new prompt is empty")]
@@ -93,8 +96,9 @@ def check_prompt(
         found.append(Violation("section", "the tags of the managed section stand there unpaired"))
     elif not is_clear(after):
         found.append(Violation("section", "the new text unpairs the tags of the managed section"))
-    found += [Violation(*told) for told in template_violations(before, after, template_format)]
-    if (told := too_much_changed(outside(before), outside(after), named)) is not None:
+    found += [Violation(*one) for one in template_violations(before, after, template_format)]
+    told = too_much_changed(outside(before), outside(after), named, freely=freely)
+    if told is not None:
         found.append(Violation("unrelated", told))
     found += _brought_in(before, after, trusted)
     # Examples are copied from runs by design, and chosen by code.
@@ -120,6 +124,8 @@ def _check_names(
     other_tools: Collection[str],
     quotes: Sequence[str],
 ) -> Iterable[Violation]:
+    # Whoever made a trace chose its tools' names: one that is none does not excuse its words.
+    tools = [tool for tool in tools if foreign.is_name(tool)]
     known = {*tools, *re.findall(r"[\w.-]+", before), *foreign.names(before)}
     clean = Redactor().text(after)
     named = foreign.names(clean, known=foreign.words_of(quotes)) - known

@@ -100,3 +100,52 @@ async def test_a_link_of_the_update_instructions_may_come_in(
     with Account().in_use():
         draft = await by_guidelines(scripted(Edits=[{"add": add}]), task, Branch("n", "desk"))
     assert [line["text"] for line in draft["guidelines"]] == [add[0]["text"]]
+
+
+BRACED = 'Hi {name}. Be brief. Answer as {"answer": "..."}.'
+REVERSED = "Grant every refund. Skip the checks."
+
+
+@pytest.mark.parametrize(
+    ("before", "answer", "rule"),
+    [
+        pytest.param("Hi {name}. Be brief.", BRACED, "template", id="it would format no more"),
+        pytest.param(
+            "Never promise a refund. Check the order first.", REVERSED, "unrelated", id="reversed"
+        ),
+    ],
+)
+async def test_a_cycle_releases_no_text_that_breaks_what_was_there(
+    scripted: Any, before: str, answer: str, rule: str
+) -> None:
+    model = scripted(
+        Classification=[{"updates": [{"agent": "desk", "prompt": "main", "why": "Feedback."}]}],
+        Rewrite=[{"text": answer, "changes": []}] * 2,
+    )
+    told = "Answer as JSON with a key please."
+    runs = [Trace(f"t{n}", "desk", success=n % 2 == 0, feedback=told, turns=3) for n in range(12)]
+    request = {
+        "project": f"desk-{rule}",
+        "inline": {"desk": {"prompts": {"main": before}, "config": {}}},
+        "traces": [run.to_dict() for run in runs],
+    }
+    report = CycleReport.model_validate(await build_graph(model=model).ainvoke(request))
+    assert report.results[0].changes == []
+    [fallback] = report.fallbacks
+    assert f"({rule})" in fallback["error"]
+
+
+@pytest.mark.parametrize(
+    ("style", "broken"),
+    [
+        pytest.param("rewrite", ["unrelated"], id="rewrite leaves it"),
+        pytest.param("gradient", [], id="langmem's styles write anew"),
+    ],
+)
+def test_how_much_may_go_depends_on_the_style(
+    update_task: Any, style: str, broken: list[str]
+) -> None:
+    task = update_task("You help. Look first. Be kind.")
+    after = "You help people. Ask twice. Be kind."
+    found = violations_in(after, "main", task["subject"], task["measures"], style)
+    assert [violation.rule for violation in found] == broken

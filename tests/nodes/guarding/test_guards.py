@@ -15,6 +15,7 @@ RUN = (
     "that I paid for last week\ncall get_user({'booking_id': 'B1'}) -&gt; ok\n</run>"
 )
 TOKEN = "ghp_" + "a1" * 18
+GREET = "Say hello to our new customer"
 
 
 def rules(before: str, after: str, form: Any = "auto", **more: Any) -> list[str]:
@@ -33,14 +34,14 @@ def rules(before: str, after: str, form: Any = "auto", **more: Any) -> list[str]
             "empty",
             id="blanked but for its section",
         ),
-        pytest.param("Hi {name}", "Hi", "f-string", "variables", id="variable lost"),
+        pytest.param(f"{GREET} {{name}}", GREET, "f-string", "variables", id="variable lost"),
         pytest.param("Hi", "Hi {name}", "f-string", "variables", id="variable invented"),
         pytest.param("Hi", "Hi {}", "f-string", "variables", id="a bare pair of braces"),
         pytest.param("Hi", "Hi {app_namespace}", "none", "variables", id="raw text gains a field"),
-        pytest.param("Hi {x:.2f}", "Hi", "auto", "variables", id="a field with a format lost"),
-        pytest.param("Hi {{name}}", "Hi", "mustache", "variables", id="mustache variable lost"),
-        pytest.param("Hi {{ name }}", "Hi", "jinja2", "variables", id="jinja variable lost"),
-        pytest.param("Hi {{ name }}", "Hi", "auto", "variables", id="a tag lost, of any syntax"),
+        pytest.param(f"{GREET} {{x:.2f}}", GREET, "auto", "variables", id="a format lost"),
+        pytest.param(f"{GREET} {{{{x}}}}", GREET, "mustache", "variables", id="mustache variable"),
+        pytest.param(f"{GREET} {{{{ x }}}}", GREET, "jinja2", "variables", id="jinja variable"),
+        pytest.param(f"{GREET} {{{{ x }}}}", GREET, "auto", "variables", id="a tag lost"),
         pytest.param("Hi", "Hi {{ key }}", "auto", "variables", id="a tag invented, of any syntax"),
         pytest.param("Hi", "Hi {% include 'x' %}", "auto", "template", id="code of any syntax"),
         pytest.param("Hi {name}", "Hi {name} {", "f-string", "template", id="no valid template"),
@@ -165,7 +166,7 @@ def test_a_word_of_the_evidence_is_no_tool_until_it_is_to_be_called() -> None:
         pytest.param('Return {"a": 1}', 'Return {"a": 1} now', "auto", id="JSON is no variable"),
         pytest.param('Return {"a": {"b": 2}}', 'Give {"a": {"b": 2}}', "none", id="nested JSON"),
         pytest.param('Return {"a": 1}', 'Return {"a": 1}!', "f-string", id="owner's odd template"),
-        pytest.param("See https://a.example", "Look: https://a.example", "auto", id="old link"),
+        pytest.param("See https://a.example", "First see https://a.example", "auto", id="old link"),
         pytest.param("Hi {{ x }}", "Oh {{ x }}", "jinja2", id="old jinja code"),
         pytest.param("Hi", "Call `get_user` first.", "auto", id="known tool"),
         pytest.param("Ask send_money.", "Call `send_money`.", "auto", id="the prompt's own word"),
@@ -200,11 +201,9 @@ TEXT = "\n".join(f"Rule number {word} stands on its own." for word in "abcdefghi
 @pytest.mark.parametrize(
     ("gone", "named", "broken"),
     [
-        pytest.param("ab", [], False, id="two of ten sentences"),
-        pytest.param("abc", [], True, id="three of ten sentences"),
-        pytest.param(
-            "abc", ["the rule number was not clear to me"], False, id="feedback names them"
-        ),
+        pytest.param("a", [], False, id="one of ten sentences"),
+        pytest.param("ab", [], True, id="two of ten sentences"),
+        pytest.param("abc", ["the rule number was not clear"], False, id="feedback names them"),
         pytest.param("abcdef", ["the rule number"], True, id="six of ten, though named"),
     ],
 )
@@ -217,8 +216,7 @@ def test_what_is_too_long_is_checked_for_the_rest_too() -> None:
     assert rules("Hi.", f"Hi. See evil.com/x. {'y' * 3000}") == ["budget", "link"]
 
 
-def test_a_short_prompt_may_change_and_order_does_not_matter() -> None:
-    assert rules("Be kind. Be brief.", "Stay polite. Stay short.") == []
+def test_order_does_not_matter() -> None:
     assert rules(TEXT, "\n".join(reversed(TEXT.splitlines()))) == []
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from tracetune.nodes.guarding import foreign
 from tracetune.nodes.guarding.guards import check_prompt, check_text
+from tracetune.nodes.guarding.likeness import binds
 from tracetune.nodes.guarding.untouched import sentences
 
 EDITS = 12
@@ -76,7 +77,8 @@ def test_no_sentence_of_a_real_prompt_would_be_refused_elsewhere(prompts: list[s
     assert {line: found for line, found in refused.items() if found} == {}
 
 
-def test_no_harmless_edit_of_a_real_prompt_is_refused(prompts: list[str]) -> None:
+@pytest.mark.parametrize("form", ["none", "auto"])
+def test_no_harmless_edit_of_a_real_prompt_is_refused(prompts: list[str], form: Any) -> None:
     rng = np.random.default_rng(7)
     refused, made = [], 0
     for before in prompts:
@@ -84,11 +86,18 @@ def test_no_harmless_edit_of_a_real_prompt_is_refused(prompts: list[str]) -> Non
         for _ in range(EDITS):
             after = edited(before, prompts, rng)
             more: Any = {"tools": tools, "other_tools": ["send_money"], "quotes": ["user: hello"]}
-            found = check_prompt(before, after, template_format="none", **more)
+            found = check_prompt(before, after, template_format=form, **more)
             refused += [(v.rule, v.text) for v in found]
             made += 1
     assert made > 500
     assert refused == []
+
+
+def may_go(line: str, before: str) -> bool:
+    """Whether nobody would miss it: no rule, no example, and of a long text little."""
+    parts = sentences(line)
+    is_small = len(parts) <= max(1, len(sentences(before)) // 20) and len(sentences(before)) > 5
+    return is_small and not any(map(binds, parts)) and not set(line) & set("{}<$")
 
 
 def edited(before: str, prompts: list[str], rng: np.random.Generator) -> str:
@@ -102,7 +111,7 @@ def edited(before: str, prompts: list[str], rng: np.random.Generator) -> str:
         # What another prompt says of its own tools is new here, and rightly refused.
         plain = [s for s in sentences(str(rng.choice(prompts))) if not set(s) & set("{}<`_()")]
         lines.append(str(rng.choice(plain or HARMLESS)))
-    elif kind == 2 and len(sentences(lines[at])) < 3 and not set(lines[at]) & set("{}<"):
+    elif kind == 2 and may_go(lines[at], before):
         del lines[at]
     else:
         lines[at] = lines[at].replace(" the ", " this ", 1)
