@@ -1,4 +1,4 @@
-"""Whatever in a text leads away: links, hosts, addresses, telephone numbers."""
+"""Whatever in a text leads away: links, hosts, addresses, telephone and account numbers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,14 @@ _PHONE = re.compile(
     r"(?<![\w+])\+\d[\d ().-]{6,18}\d"
     "|(?<![\\w.-])(?:1[-. \u2010])?\\(?\\d{3}\\)?[-. \u2010]\\d{3}[-.\u2010]\\d{4}(?![\\w-])"
 )
-_HTML = re.compile(r"<\s*[a-z]+\b[^<>]*\b(?:href|src|action|on[a-z]+)\s*=[^<>]*>?", re.IGNORECASE)
-_LEAD_AWAY = (_URL, _MAIL, _ADDRESS, _PHONE, _HTML)
+_HTML = re.compile(
+    r"<\s*[a-z]+\b[^<>]*\b(?:href|src|action|on[a-z]+)\s*=[^<>]*>?"
+    r"|<\s*(?:script|iframe|object|embed)\b[^<>]*>?",
+    re.IGNORECASE,
+)
+_IPV6 = re.compile(r"\[(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}\](?::\d{1,5})?", re.IGNORECASE)
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){3,7}(?: ?[0-9A-Z]{1,3})?\b")
+_LEAD_AWAY = (_URL, _MAIL, _ADDRESS, _IPV6, _PHONE, _IBAN, _HTML)
 
 _DOTS = str.maketrans(dict.fromkeys((0x3002, 0xFF0E, 0xFF61, 0x2024), "."))
 _UNWRAPPED = re.compile(r"\s?[\[({<]\s?(\.|dot)\s?[\])}>]\s?", re.IGNORECASE)
@@ -42,7 +48,7 @@ _SPOKEN = re.compile(
     re.IGNORECASE,
 )
 _SENT_TO = re.compile(
-    r"\b(?:visit|browse|surf|(?:go|going|head|navigate|redirect(?:ed)?|sent?|links?)\s+(?:\w+\s+)?to|"
+    r"\b(?:visit|browse|open|surf|(?:go|going|head|navigate|redirect(?:ed)?|sent?|links?)\s+(?:\w+\s+)?to|"
     r"(?:web\s?)?(?:site|page|portal|domain))\s+[\"'`(<*]*$",
     re.IGNORECASE,
 )
@@ -80,8 +86,8 @@ def links(text: str) -> frozenset[str]:
     Those in disguise are found too: written around as `evil[.]com`, with other dots, encoded, with
     letters that look alike. A name with a dot and no path is a host where the public suffix list
     (https://publicsuffix.org) knows its ending, unless programs and files have such names: then it
-    takes a hyphen, a digit, or somebody who is to go there. So are telephone numbers and the tags
-    of HTML that lead away.
+    takes a hyphen, a digit, or somebody who is to go there. So are telephone numbers, bank accounts
+    (IBAN) and the tags of HTML that lead away.
     """
     return frozenset(link for reading in readings(text) for link in _links(reading))
 

@@ -34,6 +34,14 @@ _ORDERS = re.compile(
     r"|\bas (?:the|an?) (?:prompt )?optimi[sz]er\b|\bprompt optimi[sz]er\b|\btracetune\b"
     r"|\b(?:you are|you're|when|while|whoever is|if you) (?:now )?(?:asked to )?"
     r"(?:updat|optimi[sz]|improv|rewrit|tun|edit)(?:e|es|ing)\b[^.!?\n]{0,20}\bprompts?\b"
+    rf"|\b{_NOT}(?:ignore|disregard|forget|override|bypass)\b[^.!?\n]{{0,30}}\b{_RULES}"
+    r"\b[^.!?\n]{0,10}\b(?:above|before|so far)\b"
+    r"|\bnever mind\b[^.!?\n]{0,30}\b(?:above|before|so far)\b"
+    r"|\b(?:keep|retain|preserve|leave|repeat|include)\b[^.!?\n]{0,20}\b(?:this|these)\b[^.!?\n]{0,20}"
+    r"\b(?:every|all|any|each|the next|future)\b[^.!?\n]{0,15}"
+    r"\b(?:version|revision|rewrite|edit)s?\b"
+    r"|\bwhoever (?:edits|rewrites|updates|changes|revises|optimi[sz]es)\b"
+    r"|\bthe (?:prompt )?optimi[sz]er (?:must|should|shall|has to|will|may|is to|needs? to)\b"
     r"|\b(?:new|updated|real|actual) system prompt\b|\bsystem prompt:"
     r"|<\|[^|>\n]{1,30}\|>|\[/?INST\]|<</?SYS>>",
     re.IGNORECASE | re.MULTILINE,
