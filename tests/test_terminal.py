@@ -319,6 +319,21 @@ def test_a_report_tells_what_failed_and_what_took_over(attempts: int, told: str)
     assert told in shown(rendered(fallbacks=[fallback]))
 
 
+def test_a_report_names_what_a_guard_refused() -> None:
+    fallback = Fallback(
+        branch="policy",
+        agent="a",
+        error="what the model proposed broke a rule twice (link)",
+        attempts=2,
+        used="update_by_rules",
+        refused=["link: \x1b[2Jevil.example\nis new"],
+    )
+    text = " ".join(shown(rendered(fallbacks=[fallback])).split())
+    assert "(link) after 2 tries, link: " in text
+    assert "evil.example is new; update_by_rules took over" in text
+    assert "\x1b" not in text
+
+
 def test_metrics_say_what_is_not_known() -> None:
     text = shown(metrics_block(METRICS | {"n_known": 40, "terms_left_out": ["latency"]}))
     assert "50 runs (40 with a known outcome)" in text

@@ -32,6 +32,8 @@ __all__ = ["render_report", "render_review", "verdict_words"]
 
 MOST_PATTERNS = 5
 MOST_DROPPED = 5
+REFUSED_SHOWN = 160
+"""Characters of what broke a rule: it may quote what a model wrote."""
 
 _GOOD = {"released": "green", "refused": "red", "rejected": "red", "failed": "red"}
 
@@ -166,7 +168,10 @@ def _notes(report: CycleReport) -> list[RenderableType]:
 def _fallback(fallback: Fallback) -> str:
     tries = counted(fallback["attempts"], "try", "tries")
     after = f" after {tries}" if fallback["attempts"] else ""
-    return f"{fallback['branch']}: {fallback['error']}{after}; {fallback['used']} took over"
+    what = "".join(
+        f", {one_line(broken)[:REFUSED_SHOWN]}" for broken in fallback.get("refused", ())[:1]
+    )
+    return f"{fallback['branch']}: {fallback['error']}{after}{what}; {fallback['used']} took over"
 
 
 def _spent(spent: Spent) -> str:
