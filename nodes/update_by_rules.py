@@ -118,7 +118,7 @@ def _carried(measures: Measures) -> Iterator[tuple[str, Json]]:
 def _is_harm(pattern: Mapping[str, Any], known: int) -> bool:
     """Whether it goes along with failure, and its test says that of more than chance.
 
-    Of wasted calls the test is of length or of success, whichever is surer: one of the two must
+    Of loops the test is of going on or of success, whichever is surer: success or length must
     be worse by what is shown, too.
     """
     if pattern["effect"] >= 0 or pattern["q_value"] > SIGNIFICANT:

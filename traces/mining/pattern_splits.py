@@ -65,7 +65,7 @@ def splits(runs: Population, *, least: int) -> list[Split]:
     of_calls = np.array([f.kind == "attempts" for f in runs.features], dtype=bool)
     wanted = np.flatnonzero(mixed & ~of_calls & (support >= least) & (support < known))
     tested = _success_tests(runs, agent_of, wanted)
-    return _with_waste(
+    return _with_going_on(
         runs,
         [
             Split(
@@ -161,7 +161,7 @@ def _crowded(runs: Population, sizes: Ints, agent: str) -> bool:
     return len(own) >= TASKS_KEPT and int(sizes[own].max()) > 1
 
 
-def _with_waste(runs: Population, found: list[Split]) -> list[Split]:
+def _with_going_on(runs: Population, found: list[Split]) -> list[Split]:
     """With the p-values of loops, which cost calls whether or not they cost success."""
     import numpy as np
 
