@@ -28,7 +28,7 @@ from tracetune.nodes.blaming.feedback_match import Embed
 from tracetune.nodes.calling.budget import Account, Budget, Limits
 from tracetune.nodes.calling.forms import Forms
 from tracetune.nodes.calling.journal import calls_of_this_step
-from tracetune.nodes.calling.models import RULES_ONLY, resolve_model, without_retries
+from tracetune.nodes.calling.models import RULES_ONLY, resolve_model, with_own_clients
 from tracetune.nodes.calling.threads import sync_calls_apart
 from tracetune.nodes.evidence.gathering import Evidence, gather
 from tracetune.nodes.evidence.shelf import EvidenceShelf
@@ -58,7 +58,7 @@ class Workplace:
         self._store = store
         self._spare: BaseStore | None = None
         self._project = project
-        self._model = sync_calls_apart(without_retries(model)) if model is not None else None
+        self._model = sync_calls_apart(with_own_clients(model)) if model is not None else None
         self._settings = settings or Settings()
         self._models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]]
         self._models = WeakKeyDictionary()
@@ -173,7 +173,8 @@ class Workplace:
         # A client's connections belong to the event loop it was first used in.
         known = self._models.setdefault(asyncio.get_running_loop(), {})
         if name not in known:
-            known[name] = sync_calls_apart(await asyncio.to_thread(resolve_model, name))
+            made = await asyncio.to_thread(lambda: with_own_clients(resolve_model(name)))
+            known[name] = sync_calls_apart(made)
         return known[name]
 
 

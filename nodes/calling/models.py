@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+from importlib import import_module
 from os import environ
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tracetune.errors import ModelError, NoModelError
 from tracetune.graph.context import DEFAULT_MODEL
@@ -13,11 +14,12 @@ from tracetune.graph.context import DEFAULT_MODEL
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-__all__ = ["RULES_ONLY", "name_of", "resolve_model", "without_retries"]
+__all__ = ["RULES_ONLY", "name_of", "resolve_model", "with_own_clients"]
 
 RULES_ONLY = "rules"
 ALIASES = {"gemini-pro-flash": DEFAULT_MODEL}
 """Names that older projects use."""
+_CLOSED = {"Connection": "close"}
 
 
 def resolve_model(name: str) -> BaseChatModel:
@@ -68,31 +70,58 @@ def _key_hint(provider: str) -> str:
     return "set the provider's key to use it."
 
 
-def without_retries(model: BaseChatModel) -> BaseChatModel:
-    """The model with its own retries off: `ask` tries again, and two layers would multiply."""
+def with_own_clients(model: BaseChatModel) -> BaseChatModel:
+    """The model with clients of its own, which ask once and keep no connection.
+
+    `ask` tries again, and two layers of that would multiply. A connection that is kept fails in
+    every event loop but the one that opened it, after the question was sent.
+    """
     if "max_retries" not in type(model).model_fields:
         return model
-    provider = "google" if "google" in model._llm_type else ""
-    once = model.model_copy(update={"max_retries": _once(provider), **_clients_once(model)})
-    # A client that is made when it is first asked for (Anthropic's) is made anew.
+    if "google" in model._llm_type:
+        return _made_anew(model)
+    once: Any = model.model_copy(update={"max_retries": 0})
+    for root, resource in (("root_client", "client"), ("root_async_client", "async_client")):
+        if (client := getattr(model, root, None)) is not None and hasattr(client, "with_options"):
+            own = _own_client(model, client)
+            vars(once).update({root: own, resource: own.chat.completions})
+    # Clients that are made when they are first asked for (Anthropic's) are made anew.
     for name in list(vars(once)):
         if isinstance(inspect.getattr_static(type(once), name, None), functools.cached_property):
             del vars(once)[name]
-    return once
+    if "anthropic" in model._llm_type:
+        vars(once)["_async_client"] = _own_client(model, once._async_client)
+    return cast("BaseChatModel", once)
 
 
-def _clients_once(model: BaseChatModel) -> dict[str, Any]:
-    """OpenAI's clients, which keep to the retries they were made with, as ones that make none.
+def _own_client(model: BaseChatModel, client: Any) -> Any:
+    """An SDK's client that does not retry; one for async calls shares no connection.
 
-    They go by the model's own names for them, and share the connections.
+    LangChain's models share theirs with all others in the process; one that the user made stays.
     """
-    found: dict[str, Any] = {}
-    for root, resource in (("root_client", "client"), ("root_async_client", "async_client")):
-        client = getattr(model, root, None)
-        if client is not None and hasattr(client, "with_options"):
-            found[root] = client.with_options(max_retries=0)
-            found[resource] = found[root].chat.completions
-    return found
+    options: dict[str, Any] = {"max_retries": 0}
+    if type(client).__name__.startswith("Async") and not getattr(model, "http_async_client", None):
+        sdk = import_module(type(client).__module__.partition(".")[0])
+        proxies = (getattr(model, name, None) for name in ("openai_proxy", "anthropic_proxy"))
+        options["http_client"] = sdk.DefaultAsyncHttpxClient(
+            base_url=client.base_url,
+            timeout=client.timeout,
+            proxy=next(filter(None, proxies), None),
+        )
+        options["default_headers"] = _CLOSED
+    return client.with_options(**options)
+
+
+def _made_anew(model: BaseChatModel) -> BaseChatModel:
+    # Google's client cannot be copied, and a copy of the model would share it.
+    given = {name: getattr(model, name) for name in model.model_fields_set - {"client"}}
+    headers = {**(given.get("additional_headers") or {}), **_CLOSED}
+    changed = {"max_retries": _once("google")}
+    try:
+        return type(model)(**{**given, **changed, "additional_headers": headers})
+    except Exception:
+        # A subclass that is not made of its fields: it is as good as its own clients.
+        return model.model_copy(update=changed)
 
 
 def _once(provider: str) -> int:

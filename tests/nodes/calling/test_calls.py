@@ -20,7 +20,7 @@ from tracetune.errors import ReplyError
 from tracetune.nodes.calling.budget import Account, Budget, Limits
 from tracetune.nodes.calling.calls import Branch, CallError, ask
 from tracetune.nodes.calling.forms import REMEMBERED_S, Forms
-from tracetune.nodes.calling.models import without_retries
+from tracetune.nodes.calling.models import with_own_clients
 from tracetune.nodes.calling.replies import LONGEST, NoAnswerError, read_reply
 from tracetune.nodes.calling.troubles import wait_s
 
@@ -470,11 +470,11 @@ async def test_a_real_client_finds_the_form_that_its_server_takes(
 def test_a_client_s_own_retries_are_off_where_it_reads_them_at_every_call() -> None:
     google = pytest.importorskip("langchain_google_genai")
     model = google.ChatGoogleGenerativeAI(model="gemini-flash-latest", api_key=SECRET)
-    once: Any = without_retries(model)
+    once: Any = with_own_clients(model)
     # 1 is one try for Google's client, which takes 0 for its default of 5.
     assert (model.max_retries, once.max_retries) == (6, 1)
     plain = PlainChat(replies=[])
-    assert without_retries(plain) is plain
+    assert with_own_clients(plain) is plain
 
 
 class Busy(ThreadingHTTPServer):
@@ -523,7 +523,7 @@ async def test_a_client_does_not_retry_by_itself_though_it_was_made_and_used_bef
     with pytest.raises(Exception, match="503"):
         await model.ainvoke("Hello?")
     assert busy.asked == 2
-    once = without_retries(model)
+    once = with_own_clients(model)
     with pytest.raises(Exception, match="503"):
         await once.ainvoke("Hello?")
     with pytest.raises(Exception, match="503"):
