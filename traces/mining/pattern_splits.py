@@ -162,12 +162,15 @@ def _crowded(runs: Population, sizes: Ints, agent: str) -> bool:
 
 
 def _with_going_on(runs: Population, found: list[Split]) -> list[Split]:
-    """With the p-values of loops, which cost calls whether or not they cost success."""
+    """With the p-values of loops, which cost calls whether or not they cost success.
+
+    Only going on for longer counts: what ends sooner than it would costs nothing.
+    """
     import numpy as np
 
     loops = [n for n, split in enumerate(found) if split.feature.kind == "loop"]
     numbers = {feature: n for n, feature in enumerate(runs.features)}
-    cells, totals = [], [np.zeros((0, 2), dtype=np.int64)]
+    cells, totals, shorter = [], [np.zeros((0, 2), dtype=np.int64)], set[int]()
     for place, n in enumerate(loops):
         agent = runs.agents.index(found[n].feature.agent)
         own = runs.loops[runs.loops[:, 0] == numbers[found[n].feature]]
@@ -178,9 +181,12 @@ def _with_going_on(runs: Population, found: list[Split]) -> list[Split]:
             (place, start + stratum, *counts) for stratum, counts in enumerate(ended.tolist())
         ]
         totals.append(waiting)
+        if ended[:, 0].sum() >= (ended[:, 1] * waiting[:, 0] / waiting[:, 1]).sum():
+            shorter.add(n)
     rows = np.array(cells, dtype=np.int64).reshape(-1, 4)
     p_values = stratified_p_values(rows, np.concatenate(totals), len(loops))
-    for n, p_value in zip(loops, p_values, strict=True):
+    for n, tested in zip(loops, p_values, strict=True):
+        p_value = 1.0 if n in shorter else tested
         found[n] = replace(found[n], p_value=min(1.0, 2 * min(p_value, found[n].p_value)))
     return found
 

@@ -284,6 +284,27 @@ def test_patterns_of_chance_are_rare() -> None:
         assert showing <= 9, make.__name__
 
 
+@pytest.mark.parametrize(
+    ("looping", "others", "found"),
+    [
+        pytest.param(12, 5, True, id="go on for longer than others that came as far"),
+        pytest.param(5, 12, False, id="end sooner"),
+    ],
+)
+def test_a_loop_counts_where_its_runs_go_on_for_longer(
+    looping: int, others: int, found: bool
+) -> None:
+    """Most runs end at once: over all, runs that loop are long in either case."""
+    again = [call("ask")] * 3
+    traces = [run(f"short{n}", n % 2 == 0, call("look", i=n)) for n in range(60)]
+    for n in range(24):
+        rest = [call("look", i=m) for m in range(looping - 3)]
+        traces.append(run(f"loop{n}", n % 2 == 0, *again, *rest))
+        traces.append(run(f"none{n}", n % 2 == 0, *(call("look", i=m) for m in range(others))))
+    loops = [p for p in mine_patterns(traces) if p.kind == "loop" and p.q_value <= 0.1]
+    assert bool(loops) == found
+
+
 def lengths(seed: int) -> list[Trace]:
     """Runs of very different length, with more loops and errors the longer they are."""
     rng = random.Random(seed)
