@@ -26,9 +26,10 @@ from tracetune.graph.state import Ingested, ModelCall
 from tracetune.nodes.blaming.embedding import embedding_of
 from tracetune.nodes.blaming.feedback_match import Embed
 from tracetune.nodes.calling.budget import Account, Budget, Limits
+from tracetune.nodes.calling.clients import with_own_clients
 from tracetune.nodes.calling.forms import Forms
 from tracetune.nodes.calling.journal import calls_of_this_step
-from tracetune.nodes.calling.models import RULES_ONLY, resolve_model, with_own_clients
+from tracetune.nodes.calling.models import RULES_ONLY, resolve_model
 from tracetune.nodes.calling.threads import sync_calls_apart
 from tracetune.nodes.evidence.gathering import Evidence, gather
 from tracetune.nodes.evidence.shelf import EvidenceShelf
@@ -173,8 +174,7 @@ class Workplace:
         # A client's connections belong to the event loop it was first used in.
         known = self._models.setdefault(asyncio.get_running_loop(), {})
         if name not in known:
-            made = await asyncio.to_thread(lambda: with_own_clients(resolve_model(name)))
-            known[name] = sync_calls_apart(made)
+            known[name] = sync_calls_apart(await asyncio.to_thread(resolve_model, name))
         return known[name]
 
 

@@ -24,12 +24,13 @@ from tracetune.nodes.calling.budget import Account, SpentError, account_in_use
 from tracetune.nodes.calling.forms import FORMS, SAID_BY_PROMPT, asked_in
 from tracetune.nodes.calling.models import name_of
 from tracetune.nodes.calling.prices import cost_usd
-from tracetune.nodes.calling.replies import NoAnswerError, read_reply, usage_of, with_schema
+from tracetune.nodes.calling.replies import read_reply, usage_of, with_schema
 from tracetune.nodes.calling.troubles import (
     another_form_may_do,
     billed,
     describe,
     may_go_otherwise,
+    unread,
     wait_s,
 )
 
@@ -193,7 +194,7 @@ class _Asking(Generic[Answer]):
             if form != "text" and another_form_may_do(error):
                 self.refused += (form,)
                 continue
-            if form != "text" and isinstance(error, NoAnswerError):
+            if form != "text" and unread(error):
                 self.unanswered += (form,)
             raise failure_of(error, call["error"], self.account)
 

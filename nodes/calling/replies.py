@@ -39,6 +39,9 @@ _BLOCKED = {
     *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"),
     *("content_filter", "refusal", "guardrail_intervened"),
 }
+_TELLING = {"openai", "anthropic", "google_genai"}
+"""Providers whose replies say how they ended; the last piece of a streamed one does."""
+_ENDINGS = {"finish_reason", "stop_reason", "status"}
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -93,9 +96,11 @@ def check_ending(reply: BaseMessage) -> None:
     """Refuse a reply that did not come to its end.
 
     Raises:
-        ReplyError: It is cut off, or blocked.
+        ReplyError: It is cut off, broken off, or blocked.
     """
     told = reply.response_metadata
+    if told.get("model_provider") in _TELLING and told.keys().isdisjoint(_ENDINGS):
+        raise ReplyError("the answer broke off")
     reason = str(told.get("finish_reason") or told.get("stop_reason") or "")
     feedback = told.get("prompt_feedback") or {}
     if reason in _CUT_OFF:

@@ -45,12 +45,12 @@ def start(work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Futur
 
 
 def sync_calls_apart(model: BaseChatModel) -> BaseChatModel:
-    """The model, awaiting its sync calls on threads of their own where it has no async ones.
+    """The model, awaiting its sync calls on threads of their own where its async ones are no use.
 
     It is the same to whoever uses it: its class has the same name, and all that LangChain does
     around a call (callbacks, streaming, caches) stays in the caller's event loop.
     """
-    apart = _apart(type(model))
+    apart = _apart(type(model), _only_sync_is_the_users(model))
     if apart is type(model):
         return model
     same = model.model_copy()
@@ -58,19 +58,34 @@ def sync_calls_apart(model: BaseChatModel) -> BaseChatModel:
     return same
 
 
+def _only_sync_is_the_users(model: BaseChatModel) -> bool:
+    """Whether its async calls would pass by what the user set up: a client, say, with a proxy."""
+    own, own_async = (getattr(model, name, None) for name in ("http_client", "http_async_client"))
+    return own is not None and own_async is None
+
+
 @functools.cache
-def _apart(kind: type[BaseChatModel]) -> type[BaseChatModel]:
+def _apart(kind: type[BaseChatModel], sync: bool) -> type[BaseChatModel]:
     from langchain_core.language_models import BaseChatModel, SimpleChatModel
 
     members: dict[str, Any] = {}
-    if kind._agenerate in (BaseChatModel._agenerate, SimpleChatModel._agenerate):
+    none = kind._agenerate in (BaseChatModel._agenerate, SimpleChatModel._agenerate)
+    if sync or none or _is_newer(kind, "_generate", "_agenerate"):
         members["_agenerate"] = _agenerate
-    if kind._astream is BaseChatModel._astream and kind._stream is not BaseChatModel._stream:
+    streams = kind._stream is not BaseChatModel._stream
+    none = kind._astream is BaseChatModel._astream
+    if streams and (sync or none or _is_newer(kind, "_stream", "_astream")):
         members["_astream"] = _astream
     if not members:
         return kind
     told = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     return types.new_class(kind.__name__, (kind,), {}, lambda space: space.update(told | members))
+
+
+def _is_newer(kind: type, name: str, than: str) -> bool:
+    """Whether a subclass changed this method and left the other, which would pass the change by."""
+    owners = [next(k for k in kind.__mro__ if n in vars(k)) for n in (name, than)]
+    return owners[0] is not owners[1] and issubclass(owners[0], owners[1])
 
 
 async def _agenerate(

@@ -14,8 +14,17 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tracetune.errors import ReplyError
+from tracetune.nodes.calling.replies import NoAnswerError
 
-__all__ = ["another_form_may_do", "billed", "describe", "may_go_otherwise", "status_of", "wait_s"]
+__all__ = [
+    "another_form_may_do",
+    "billed",
+    "describe",
+    "may_go_otherwise",
+    "status_of",
+    "unread",
+    "wait_s",
+]
 
 _DELAY = re.compile(r"\s*(\d+(?:\.\d+)?)s?\s*")
 _STATUSES = {401: "key refused", 403: "key refused", 404: "unknown model", 429: "rate limited"}
@@ -67,6 +76,16 @@ def another_form_may_do(error: BaseException) -> bool:
     if type(error).__name__ == "ContextOverflowError" or _names_the_key(error):
         return False
     return status_of(error) in _FORM
+
+
+def unread(error: BaseException) -> bool:
+    """Whether the model answered, and not in the asked form: it may in another one.
+
+    Clients that read an answer themselves raise errors of their own where they cannot.
+    """
+    if isinstance(error, ReplyError):
+        return isinstance(error, NoAnswerError)
+    return isinstance(error, ValueError)
 
 
 def billed(error: BaseException) -> bool:

@@ -33,7 +33,7 @@ from tracetune.nodes.calling.replies import (
     read_reply,
     with_schema,
 )
-from tracetune.nodes.calling.troubles import another_form_may_do
+from tracetune.nodes.calling.troubles import another_form_may_do, unread
 from tracetune.nodes.writing.marks import Marks
 from tracetune.nodes.writing.meter import Meter
 
@@ -99,7 +99,7 @@ class LangmemModel:
                     self.meter.unread(str(error))
                 if form == "text" or not _in_another_form(error):
                     raise
-                if isinstance(error, NoAnswerError):
+                if unread(error):
                     # It speaks where it is to call: no other form of a call will do.
                     unanswered.append(form)
                     self._unfit |= {*question.forms} - {"text"}
@@ -113,7 +113,7 @@ class LangmemModel:
 
 
 def _in_another_form(error: Exception) -> bool:
-    return isinstance(error, NoAnswerError) or another_form_may_do(error)
+    return unread(error) or another_form_may_do(error)
 
 
 @dataclass(frozen=True, slots=True)

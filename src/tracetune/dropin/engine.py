@@ -14,9 +14,9 @@ from tracetune.dropin.optimizer_config import checked_config
 from tracetune.dropin.optimizing import Outcome, Task, outcome_of, state_for
 from tracetune.dropin.small_machine import Machine, build_machine
 from tracetune.dropin.tool_names import tool_names
-from tracetune.errors import InputError, ModelError, NoModelError
+from tracetune.errors import InputError, NoModelError
 from tracetune.graph.context import Settings
-from tracetune.nodes.calling.models import RULES_ONLY, name_of, resolve_model
+from tracetune.nodes.calling.models import RULES_ONLY, guessed_model, name_of, resolve_model
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -112,29 +112,16 @@ def _model(model: str | BaseChatModel, settings: Settings) -> tuple[BaseChatMode
     if isinstance(model, BaseChatModel):
         return model, settings
     if not isinstance(model, str):
-        raise InputError(f"model must be a chat model or a name, but got {type(model).__name__}.")
-    if model != RULES_ONLY and ":" not in model:
-        return _guessed(model), settings
-    settings = settings.model_copy(update={"model": model})
+        # Of what wraps a model (bind, with_fallbacks), langmem asks too little to be taken over.
+        kind = type(model).__name__
+        raise InputError(f"model must be a chat model itself or a name, but got {kind}.")
+    named = model == RULES_ONLY or ":" in model
     try:
-        resolve_model(model)
+        found = resolve_model(model) if named else guessed_model(model)
     except NoModelError as error:
         _log.warning("%s The rules alone will optimize prompts.", error)
-        settings = settings.model_copy(update={"model": RULES_ONLY})
-    return None, settings
-
-
-def _guessed(name: str) -> BaseChatModel:
-    """The model of a name without its provider: LangChain knows whose well-known ones are."""
-    from langchain.chat_models import init_chat_model
-
-    kind = ""
-    try:
-        return init_chat_model(name)
-    except Exception as error:
-        # What the provider's package says may hold a key: only the error's kind is told.
-        kind = type(error).__name__
-    raise ModelError(f"model must be a chat model or provider:name, but got {name!r} ({kind}).")
+        return None, settings.model_copy(update={"model": RULES_ONLY})
+    return (None, settings.model_copy(update={"model": model})) if named else (found, settings)
 
 
 def _nothing_to_do(task: Task) -> Outcome | None:

@@ -19,8 +19,8 @@ from pydantic import BaseModel, Field
 from tracetune.errors import ReplyError
 from tracetune.nodes.calling.budget import Account, Budget, Limits
 from tracetune.nodes.calling.calls import Branch, CallError, ask
+from tracetune.nodes.calling.clients import with_own_clients
 from tracetune.nodes.calling.forms import REMEMBERED_S, Forms
-from tracetune.nodes.calling.models import with_own_clients
 from tracetune.nodes.calling.replies import LONGEST, NoAnswerError, read_reply
 from tracetune.nodes.calling.troubles import wait_s
 
@@ -35,6 +35,7 @@ class Found(BaseModel):
     count: int = 0
 
 
+ROLE = {"role": "assistant"}
 RIGHT = {"names": ["a"], "count": 1}
 TEXT = json.dumps(RIGHT)
 NOTHING = '{"names": []}'
@@ -381,6 +382,9 @@ class Unwilling:
     def __init__(self, refuses: Callable[[dict[str, Any]], bool]) -> None:
         self.refuses = refuses
         self.asked: list[dict[str, Any]] = []
+        self.says = TEXT
+        self.pieces: list[Any] = []
+        """What it streams, where it is asked to."""
 
 
 def _openai(server: Unwilling) -> type[BaseHTTPRequestHandler]:
@@ -398,16 +402,19 @@ def _openai(server: Unwilling) -> type[BaseHTTPRequestHandler]:
                     {
                         "index": 0,
                         "finish_reason": "stop",
-                        "message": {"role": "assistant", "content": TEXT},
+                        "message": {"role": "assistant", "content": server.says},
                     }
                 ],
                 "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13},
             }
             if refused:
                 reply = {"error": {"message": f"Invalid tool_choice type {SECRET}", "code": 400}}
-            sent = json.dumps(reply).encode()
+            sent, kind = json.dumps(reply).encode(), "application/json"
+            if body.get("stream"):
+                sent = b"".join(b"data: %s\n\n" % json.dumps(p).encode() for p in server.pieces)
+                kind = "text/event-stream"
             self.send_response(400 if refused else 200)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(sent)))
             self.end_headers()
             self.wfile.write(sent)
@@ -465,6 +472,51 @@ async def test_a_real_client_finds_the_form_that_its_server_takes(
     assert SECRET not in repr(first.calls)
     _, second = await asking(model, Account(forms=first.forms))
     assert [call["tokens_in"] for call in second.calls] == [9]
+
+
+async def test_a_server_that_always_fences_its_answer_is_asked_in_plain_text(
+    openai: Callable[[Callable[[dict[str, Any]], bool]], tuple[Any, Unwilling]],
+) -> None:
+    model, server = openai(lambda body: False)
+    server.says = f"Here it is:\n```json\n{TEXT}\n```"
+    answer, account = await asking(model)
+    assert answer == Found(**RIGHT)
+    assert [call["error"] for call in account.calls] == ["the answer could not be read", ""]
+
+
+@pytest.mark.parametrize(
+    ("finish", "error"),
+    [
+        pytest.param("stop", "", id="to its end"),
+        pytest.param(None, "the answer broke off", id="and breaks off"),
+    ],
+)
+async def test_an_answer_counts_that_is_streamed(
+    finish: str | None,
+    error: str,
+    openai: Callable[[Callable[[dict[str, Any]], bool]], tuple[Any, Unwilling]],
+) -> None:
+    """LangChain closes what a broken stream left open: half a text would pass for a whole one."""
+    model, server = openai(lambda body: False)
+    model.streaming = True
+    said: list[tuple[str, str | None]] = [(TEXT, None)]
+    said += [("", finish)] if finish else []
+    server.pieces = [
+        {
+            "id": "1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "local",
+            "choices": [{"index": 0, "delta": {**ROLE, "content": text}, "finish_reason": reason}],
+        }
+        for text, reason in said
+    ]
+    account = Account(retries=0)
+    if not error:
+        assert (await asking(model, account))[0] == Found(**RIGHT)
+        return
+    with pytest.raises(CallError, match=error):
+        await asking(model, account)
 
 
 def test_a_client_s_own_retries_are_off_where_it_reads_them_at_every_call() -> None:

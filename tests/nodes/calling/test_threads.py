@@ -72,6 +72,14 @@ class AsyncChat(SyncChat):
         return self._generate(*args, **kwargs)
 
 
+class ChangedChat(AsyncChat):
+    """A subclass of one, which changes its sync call alone."""
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        self.words = ["changed"]
+        return super()._generate(*args, **kwargs)
+
+
 class Simple(SimpleChatModel):
     """LangChain's shortest model."""
 
@@ -109,6 +117,11 @@ async def test_callbacks_stay_in_the_caller_s_loop() -> None:
     await sync_calls_apart(SyncChat()).ainvoke("Hello?", {"callbacks": [heard]})
     loop = asyncio.get_running_loop()
     assert heard.heard == [("start SyncChat", loop), ("end", loop)]
+
+
+async def test_a_change_of_the_sync_call_alone_is_not_passed_by() -> None:
+    reply = await sync_calls_apart(ChangedChat()).ainvoke("Hello?")
+    assert reply.content == "changed"
 
 
 async def test_an_error_comes_back_as_it_is() -> None:

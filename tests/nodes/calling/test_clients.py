@@ -1,18 +1,24 @@
-"""A model's connections belong to the event loop that opened them: none is met in another one."""
+"""A model's clients made our own: no connection is met in another loop, and no setting is lost."""
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_google_genai import ChatGoogleGenerativeAI
+from pydantic import BaseModel, PrivateAttr, SecretStr
 
+from tracetune.errors import ModelError, NoModelError
 from tracetune.nodes.calling.budget import Account, Budget, Limits
 from tracetune.nodes.calling.calls import Branch, ask
+from tracetune.nodes.calling.clients import with_own_clients
+from tracetune.nodes.calling.models import guessed_model
 from tracetune.nodes.workplace import Workplace
 
 KEY = "sk-" + "k" * 20
@@ -86,7 +92,9 @@ def _handler(server: Keeping) -> type[BaseHTTPRequestHandler]:
             self.rfile.read(int(self.headers["Content-Length"]))
             # All have come before one is answered: each has a connection of its own.
             server.together.wait(timeout=20)
-            sent = json.dumps(REPLIES.get(self.path.partition("?")[0], GEMINI)).encode()
+            # A proxy is asked for a whole URL.
+            path = urlsplit(self.path).path
+            sent = json.dumps(REPLIES.get(path, GEMINI)).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(sent)))
@@ -112,6 +120,15 @@ def openai(url: str) -> BaseChatModel:
     return made
 
 
+def behind_a_proxy(url: str) -> BaseChatModel:
+    chat = pytest.importorskip("langchain_openai", reason="needs the extra `local`")
+    there = "http://provider.invalid/v1"
+    made: BaseChatModel = chat.ChatOpenAI(
+        model="m", api_key=KEY, base_url=there, openai_proxy=url, http_socket_options=()
+    )
+    return made
+
+
 def anthropic(url: str) -> BaseChatModel:
     chat = pytest.importorskip("langchain_anthropic")
     made: BaseChatModel = chat.ChatAnthropic(model="m", api_key=KEY, base_url=url)
@@ -119,13 +136,12 @@ def anthropic(url: str) -> BaseChatModel:
 
 
 def gemini(url: str) -> BaseChatModel:
-    from langchain_google_genai import ChatGoogleGenerativeAI
-
     return ChatGoogleGenerativeAI(model="m", api_key=KEY, base_url=url)
 
 
 PROVIDERS = [
     pytest.param(openai, id="OpenAI's"),
+    pytest.param(behind_a_proxy, id="OpenAI's behind a proxy"),
     pytest.param(anthropic, id="Anthropic's"),
     pytest.param(gemini, id="Google's"),
 ]
@@ -177,3 +193,113 @@ def test_a_model_that_is_named_keeps_no_connection_of_an_ended_loop(
         account = Account(budget=Budget(Limits(max_calls=AT_ONCE)))
         assert asyncio.run(cycle(account)) == ["hi"] * AT_ONCE
         assert keeping.asked == turn * AT_ONCE
+
+
+def test_a_client_of_the_user_s_for_sync_calls_is_the_one_that_asks(keeping: Keeping) -> None:
+    """One with a proxy, say: no other client may pass it by."""
+    chat = pytest.importorskip("langchain_openai", reason="needs the extra `local`")
+    import openai as sdk
+
+    client = sdk.DefaultHttpxClient(proxy=keeping.url)
+    model = chat.ChatOpenAI(
+        model="m", api_key=KEY, base_url="http://provider.invalid/v1", http_client=client
+    )
+    place = Workplace(model=model)
+
+    async def cycle() -> list[str]:
+        return await words(await place.model("m"), Account())
+
+    assert asyncio.run(cycle()) == ["hi"] * AT_ONCE
+    assert keeping.asked == AT_ONCE
+
+
+class Named(FakeListChatModel):
+    """Has the name of a provider's model, and nothing of its client."""
+
+    max_retries: int = 3
+
+    @property
+    def _llm_type(self) -> str:
+        return "anthropic-chat-elsewhere"
+
+
+class Tenant(ChatGoogleGenerativeAI):
+    """Holds what its fields do not tell."""
+
+    _tenant: str = PrivateAttr(default="nobody")
+
+
+def test_a_model_that_is_like_a_known_one_stays_what_it_is() -> None:
+    named = with_own_clients(Named(responses=["hi"]))
+    assert named.invoke("Hello?").content == "hi"
+    tenant = Tenant(model="m", api_key=SecretStr(KEY))
+    tenant._tenant = "acme"
+    own = with_own_clients(tenant)
+    assert isinstance(own, Tenant)
+    assert (own._tenant, own.max_retries, tenant.max_retries) == ("acme", 1, 6)
+
+
+def test_a_google_client_that_the_user_put_in_is_not_replaced() -> None:
+    model = ChatGoogleGenerativeAI(model="m", api_key=KEY)
+    mine = ChatGoogleGenerativeAI(model="m", api_key=KEY).client
+    model.client = mine
+    own = with_own_clients(model)
+    assert isinstance(own, ChatGoogleGenerativeAI)
+    assert own.client is mine
+
+
+def test_settings_of_a_google_model_are_kept() -> None:
+    model = ChatGoogleGenerativeAI(
+        model="m", api_key=KEY, temperature=0.25, additional_headers={"X-Tenant": "acme"}, timeout=7
+    )
+    own = with_own_clients(model)
+    assert isinstance(own, ChatGoogleGenerativeAI)
+    assert own is not model
+    assert (own.temperature, own.timeout) == (0.25, 7)
+    assert own.additional_headers == {"X-Tenant": "acme", "Connection": "close"}
+    assert model.additional_headers == {"X-Tenant": "acme"}
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "error", "told"),
+    [
+        pytest.param("gpt-4o", {}, NoModelError, "No API key for gpt-4o", id="no key"),
+        pytest.param("", {}, ModelError, "got ''", id="nothing"),
+        pytest.param("nonsense", {}, ModelError, "got 'nonsense'", id="no model"),
+        pytest.param(
+            "gpt-4o",
+            {"OPENAI_API_KEY": KEY, "ALL_PROXY": "socks5://127.0.0.1:1"},
+            ModelError,
+            "'gpt-4o' cannot be set up: a package that its client asks for is not installed",
+            id="a proxy that needs a package",
+        ),
+        pytest.param(
+            "gpt-4o",
+            {"OPENAI_API_KEY": KEY, "SSL_CERT_FILE": "/nowhere.pem"},
+            ModelError,
+            "(FileNotFoundError)",
+            id="certificates that are not there",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_set_up_is_told_in_a_line(
+    name: str,
+    environment: dict[str, str],
+    error: type[Exception],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("langchain_openai", reason="needs the extra `local`")
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(error, match=re.escape(told)) as found:
+        guessed_model(name)
+    assert KEY not in str(found.value)
+
+
+def test_clients_that_cannot_be_made_are_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("langchain_anthropic")
+    model = anthropic("http://127.0.0.1:1")
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    with pytest.raises(ModelError, match=r"client of ChatAnthropic .* \(FileNotFoundError\)"):
+        Workplace(model=model)
