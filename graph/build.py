@@ -11,6 +11,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 
+from tracetune.errors import InputError
 from tracetune.graph.adding import add_node
 from tracetune.graph.context import Settings
 from tracetune.graph.leftovers import each_config, each_prompt
@@ -81,11 +82,26 @@ def build_graph(
         project: Project file, its folder, or one in memory; None where agents are carried inline.
         model: Goes before the settings' model name.
         settings: For runs that bring no context of ours: inside a parent graph, say.
+
+    Raises:
+        InputError: An argument is of no use: a store's URL, say, in the place of a store.
+        ModelError: The model's client cannot be made.
     """
+    _expect("store", store, BaseStore, "an open store (`with open_store(url) as store`)")
+    _expect("settings", settings, Settings, "Settings")
+    if model is not None:
+        from langchain_core.language_models import BaseChatModel
+
+        _expect("model", model, BaseChatModel, "a chat model (a name goes into the settings)")
     known = Path(project) if isinstance(project, str) else project
     place = Workplace(store, known, model, settings)
     cycle = _machine(place).compile(checkpointer=checkpointer, name="tracetune")
     return cycle.with_config(max_concurrency=SIDE_BY_SIDE)
+
+
+def _expect(name: str, given: object, kind: type, wanted: str) -> None:
+    if given is not None and not isinstance(given, kind):
+        raise InputError(f"{name} must be {wanted}, but got {given!r:.60}.")
 
 
 def _machine(place: Workplace) -> StateGraph[Any, Settings, Any, Any]:

@@ -38,7 +38,10 @@ class Settings(BaseModel):
         default=-0.3, allow_inf_nan=False, description="Weight of tool calls in the reward."
     )
     reward_cap: float = Field(
-        default=3.0, gt=0, description="Multiple of the usual at which a run stops getting worse."
+        default=3.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Multiple of the usual at which a run stops getting worse.",
     )
     min_traces: int = Field(
         default=5, ge=1, description="Fewest traces an agent needs to be tuned."

@@ -24,18 +24,22 @@ Node = Callable[..., Coroutine[Any, Any, Any]]
 def both_ways(name: str, node: Node, place: Workplace) -> Runnable[Any, Any]:
     """The node as a runnable that `ainvoke` awaits and `invoke` waits for."""
     closed_over = (place,) if "place" in inspect.signature(node).parameters else ()
-    return _BothWays(name, lambda state: node(state, *closed_over))
+    return _BothWays(name, lambda state: node(state, *closed_over), place)
 
 
 class _BothWays(Runnable[Any, Any]):
     # Not a RunnableLambda: it looks at the signatures of its functions at every call, and adds a
     # run of its own to the node's in every trace.
 
-    def __init__(self, name: str, started: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(
+        self, name: str, started: Callable[[Any], Coroutine[Any, Any, Any]], place: Workplace
+    ) -> None:
         self.name = name
         self._started = started
+        self._place = place
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        self._place.check_waiting()
         return asyncio.run_coroutine_threadsafe(self._started(input), _loop()).result()
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:

@@ -19,7 +19,7 @@ from langgraph.runtime import get_runtime
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
-from tracetune.errors import InputError
+from tracetune.errors import InputError, StoreError
 from tracetune.graph.context import Settings
 from tracetune.graph.schemas import CycleInput
 from tracetune.graph.state import Ingested, ModelCall
@@ -33,6 +33,7 @@ from tracetune.nodes.calling.models import RULES_ONLY, resolve_model
 from tracetune.nodes.calling.threads import sync_calls_apart
 from tracetune.nodes.evidence.gathering import Evidence, gather
 from tracetune.nodes.evidence.shelf import EvidenceShelf
+from tracetune.stores.backends import describe
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.project import Project, find_project, load_project
 
@@ -79,6 +80,21 @@ class Workplace:
     def _lasting_store(self) -> BaseStore | None:
         # Asked for None, not for truth: a store with a length is false while it is empty.
         return self._store if self._store is not None else get_runtime(Settings).store
+
+    def check_waiting(self) -> None:
+        """Make sure that this thread may wait for the store.
+
+        Raises:
+            StoreError: The store works in the event loop that runs in this thread.
+        """
+        store = self._lasting_store()
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if store is not None and getattr(store, "loop", None) is running:
+            told = "works in the event loop that would wait for it: await `ainvoke` instead"
+            raise StoreError(f"{describe(store)} {told}.")
 
     def embed(self, allowed_s: Callable[[], float]) -> Embed | None:
         """The embedding function of the store's index, as `embedding_of`."""

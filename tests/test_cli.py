@@ -76,6 +76,15 @@ def test_run_prints_the_report_and_where_the_yaml_lies(airline: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
+def test_an_output_that_cannot_write_every_letter_gets_the_others(
+    airline: Path, encoding: str
+) -> None:
+    done = tracetune("patterns", cwd=airline, env={"PYTHONIOENCODING": encoding}, encoding=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "transfer_to_human_agents" in done.stdout
+
+
 def test_run_tells_every_step_when_asked(airline: Path) -> None:
     done = tracetune("run", "-v", "--json", cwd=airline)
     assert "ingest_traces: airline: 50 traces\n" in done.stderr

@@ -17,6 +17,7 @@ from tracetune.terminal.style import (
     duration,
     number,
     one_line,
+    output,
     percent,
     percents,
     points,
@@ -179,6 +180,26 @@ def test_the_words_that_changed_are_marked() -> None:
     text = shown(prompt_diff("keep this word", "keep that word"), colour=True)
     assert "\x1b[1;4;31mthis" in text
     assert "\x1b[1;4;32mthat" in text
+
+
+def test_a_diff_of_many_like_lines_shows_what_came() -> None:
+    """difflib alone would compare each of 20,000 lines with every other: minutes."""
+    before = "Be kind.\n" * 20_000
+    assert shown(prompt_diff(before, before + "Be brief.\n")).split() == [
+        *("Be", "kind."),
+        *("+", "Be", "brief."),
+    ]
+    assert shown(prompt_diff(before + "Go.\n", before)).split() == ["Be", "kind.", "-", "Go."]
+
+
+@pytest.mark.parametrize("columns", ["20", "40"])
+def test_a_narrow_terminal_loses_no_column(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    console = output()
+    with console.capture() as captured:
+        console.print(pattern_table([PATTERN]))
+    assert "again and" in " ".join(captured.get().split())
+    assert "-50 [-65, -21]" in captured.get()
 
 
 def test_a_trailing_newline_is_a_difference() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -253,6 +254,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 wrong use, 130 Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # One that cannot write an arrow must not lose the whole report.
+            stream.reconfigure(errors="replace")
     try:
         code = app(given, prog_name="tracetune", standalone_mode=False)
         sys.stdout.flush()

@@ -5,14 +5,17 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
+from tracetune.errors import InputError
 from tracetune.graph.build import build_graph
 from tracetune.graph.context import Settings
 from tracetune.graph.schemas import CycleReport
+from tracetune.stores.backends import open_store
 from tracetune.traces.model import Trace
 
 
@@ -84,3 +87,19 @@ def test_sync_runs_ask_for_all_prompts_at_the_same_time() -> None:
     report = CycleReport.model_validate(graph.invoke(request))
     assert report.fallbacks == []
     assert len(report.calls) == 1 + len(PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        pytest.param({"store": "sqlite:///m.db"}, "store must be an open store", id="a URL"),
+        pytest.param({"store": open_store("memory://")}, "must be an open store", id="not opened"),
+        pytest.param({"model": "rules"}, "model must be a chat model", id="a model's name"),
+        pytest.param({"settings": {"model": "rules"}}, "settings must be Settings", id="a dict"),
+    ],
+)
+def test_what_cannot_be_used_is_told_where_the_graph_is_built(
+    given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        build_graph(**given)

@@ -6,14 +6,17 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.store.memory import InMemoryStore
 
+from tracetune.errors import StoreError
 from tracetune.graph.build import Cycle, build_graph
 from tracetune.graph.context import Settings
+from tracetune.stores.backends import open_store
 
 RULES = Settings(model="rules")
 
@@ -38,6 +41,15 @@ def graph() -> Cycle:
 def told(report: dict[str, Any]) -> tuple[str, list[tuple[str, str, int]]]:
     results = [(r["agent"], r["outcome"], r["traces"]) for r in report["results"]]
     return report["status"], results
+
+
+def test_a_sync_run_where_the_store_works_is_an_error_and_no_deadlock(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with open_store(f"sqlite:///{tmp_path}/memory.db") as store:
+            build_graph(store=store).invoke(asked("desk"), context=RULES)
+
+    with pytest.raises(StoreError, match=r"works in the event loop .* await `ainvoke` instead"):
+        asyncio.run(run())
 
 
 def test_cycles_side_by_side_keep_apart(graph: Cycle) -> None:

@@ -93,6 +93,7 @@ def _differing(before: Json, after: Json) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _hunks(before: list[str], after: list[str]) -> Iterator[Row]:
+    before, after = _around_the_change(before, after)
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     for position, hunk in enumerate(matcher.get_grouped_opcodes(1)):
         if position:
@@ -102,6 +103,19 @@ def _hunks(before: list[str], after: list[str]) -> Iterator[Row]:
                 yield from (_context(line) for line in before[i1:i2])
             else:
                 yield from _changed(before[i1:i2], after[j1:j2])
+
+
+def _around_the_change(before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
+    """Both without the lines that they begin and end with alike, but for one of context.
+
+    difflib takes quadratic time where lines repeat, as they do in long prompts.
+    """
+    shorter = min(len(before), len(after))
+    start = next((n for n in range(shorter) if before[n] != after[n]), shorter)
+    left = shorter - start
+    end = next((n for n in range(left) if before[-1 - n] != after[-1 - n]), left)
+    first, last = max(0, start - 1), max(0, end - 1)
+    return before[first : len(before) - last], after[first : len(after) - last]
 
 
 def _context(line: str) -> Row:

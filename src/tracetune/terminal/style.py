@@ -43,6 +43,8 @@ __all__ = [
 UNKNOWN = "-"
 WIDEST = 100
 """Columns: tables and prose wider than this are hard to read."""
+NARROWEST = 64
+"""In fewer columns a table loses what its rows are of: the terminal wraps its lines then."""
 
 # Controls other than newline and tab, and what reorders text: traces are written by strangers,
 # and an escape sequence in one must not reach the terminal.
@@ -60,7 +62,7 @@ def progress() -> Console:
 
 
 def _narrowed(console: Console) -> Console:
-    console.width = min(console.width, WIDEST)
+    console.width = max(NARROWEST, min(console.width, WIDEST))
     return console
 
 
