@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
@@ -307,6 +307,24 @@ HI, YO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo
         pytest.param(
             [[HI, YO], [("user", "hi"), ("ai", "yo")]], [(2, None), (2, None)], id="two of a kind"
         ),
+        pytest.param([([HI], [HumanMessage("good")])], [(1, "good")], id="a list of messages"),
+        pytest.param([([HI], (HI, YO))], [(1, "hi; yo")], id="a tuple of messages"),
+        pytest.param(
+            [([HI], {"role": "user", "comment": "no", "score": 0})],
+            [(1, {"role": "user", "comment": "no", "score": 0})],
+            id="feedback that says who gave it",
+        ),
+        pytest.param(
+            [([HI], {"role": "user", "content": "no", "score": 0})],
+            [(1, {"role": "user", "content": "no", "score": 0})],
+            id="a message that says more",
+        ),
+        pytest.param(
+            [([HI, ChatMessage(role="critic", content="too long")], None)],
+            [(2, None)],
+            id="a role of one's own",
+        ),
+        pytest.param([[HI, {"role": "critic", "content": "no"}]], [(2, None)], id="in a mapping"),
     ],
 )
 def test_every_shape_of_trajectories_is_read(given: Any, expected: Any) -> None:
@@ -343,12 +361,12 @@ def test_tool_calls_and_their_results_are_shown() -> None:
         pytest.param({"prompts": []}, "trajectories", id="no trajectories"),
         pytest.param({"trajectories": RUNS}, "prompts", id="no prompts"),
         pytest.param({"trajectories": 7, "prompts": []}, "int", id="a number"),
-        pytest.param({"trajectories": [7], "prompts": []}, r"trajectories\[0\]", id="numbers"),
         pytest.param(
-            {"trajectories": [([{"role": "critic", "content": "x"}], None)], "prompts": []},
-            r"trajectories\[0\].*critic",
-            id="a role nobody knows",
+            {"trajectories": [([HI], "good", "more")], "prompts": three()},
+            r"trajectories\[0\]: a list stands where a message is expected",
+            id="a triple",
         ),
+        pytest.param({"trajectories": [7], "prompts": []}, r"trajectories\[0\]", id="numbers"),
         pytest.param({"trajectories": RUNS, "prompts": "main"}, "list", id="a text for prompts"),
         pytest.param(
             {"trajectories": RUNS, "prompts": [{"name": "main"}]},
@@ -628,7 +646,7 @@ def test_a_model_nobody_knows(name: str) -> None:
 
 
 def test_what_is_no_model_is_named() -> None:
-    with pytest.raises(InputError, match="chat model or a name, but got int"):
+    with pytest.raises(InputError, match="chat model itself or a name, but got int"):
         create_prompt_optimizer(7)  # type: ignore[arg-type]
 
 

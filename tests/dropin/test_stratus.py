@@ -352,6 +352,24 @@ def test_an_agent_with_few_runs_is_left_to_the_rules(checkout: Path, scripted: A
     assert {e["source"] for e in result["applied_updates"]} == {"rules"}
 
 
+def test_traces_that_cannot_be_read_are_why_there_are_too_few(checkout: Path) -> None:
+    paths = list((checkout / "meta_agent" / "traces").glob("*.json"))
+    for path in paths:
+        trace = json.loads(path.read_text())
+        path.write_text(json.dumps(trace | {"start_time": "soon"}))
+    result = LLMMetaAgent(LLMMetaAgentConfig(), root=checkout).start_learning_cycle()
+    assert result["status"] == "insufficient_traces"
+    assert result["notes"][0].startswith(f"{len(paths)} records were set aside; the first: ")
+    assert "start_time is 'soon'" in result["notes"][0]
+
+
+def test_runs_whose_end_nobody_knows_are_told_of(checkout: Path) -> None:
+    (checkout / "meta_agent" / "learning_results.json").unlink()
+    config = LLMMetaAgentConfig(use_llm_optimization=False)
+    result = LLMMetaAgent(config, root=checkout).start_learning_cycle()
+    assert "How they ended is known of none of the 24 runs." in result["notes"]
+
+
 @pytest.mark.parametrize(
     ("least", "folder", "count"),
     [

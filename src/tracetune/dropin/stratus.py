@@ -191,14 +191,14 @@ class LLMMetaAgent:
 
     def _plan(self) -> _Plan:
         project = self._project()
-        found, failed, notes = survey(self.trace_collector.path)
-        runs = {name: found[name] for name in project.agents if found[name]}
-        agents = list(runs)
+        found = survey(self.trace_collector.path)
+        runs = {name: found.runs[name] for name in project.agents if found.runs[name]}
+        agents, notes = list(runs), list(found.notes)
         if runs:
             notes += [f"{name}: it has no runs." for name in project.agents if name not in runs]
-        foreign = sorted(found.keys() - runs.keys())
+        foreign = sorted(found.runs.keys() - runs.keys())
         notes += [f"{name}: it has runs, but no prompts." for name in foreign]
-        if "rollback" in agents and "rollback" not in failed:
+        if "rollback" in agents and "rollback" not in found.failed:
             # It undoes what the others did: what it costs is theirs, unless it fails itself.
             agents.remove("rollback")
             notes.append("rollback: left as it is, for none of its runs is known to have failed.")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from tracetune.dropin.stratus_layout import AGENTS
 from tracetune.errors import TraceError
+from tracetune.traces.readers.base import BadRecord, told_aside
 
 if TYPE_CHECKING:
     from tracetune.traces.model import Trace
 
-__all__ = ["TraceFolder", "survey"]
+__all__ = ["Survey", "TraceFolder", "survey"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,25 +48,39 @@ class TraceFolder:
             return []
 
 
-def survey(path: Path) -> tuple[Counter[str], set[str], list[str]]:
-    """Count what lies there; a second run of the same id counts once.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What lies in a folder of traces; a second run of the same id counts once."""
 
-    Returns:
-        Runs by agent; the agents with a run that failed, and not for the user's or the
-        infrastructure's sake; and why nothing can be read, if so.
-    """
+    runs: Counter[str]
+    """By agent."""
+    failed: set[str]
+    """Agents with a run that failed, and not for the user's or the infrastructure's sake."""
+    notes: list[str]
+    """Why nothing can be read, or be learned from what is."""
+
+
+def survey(path: Path) -> Survey:
+    """Look at the runs that lie there, in one pass."""
     from tracetune.traces.read import read_traces
 
     seen: set[tuple[str, str]] = set()
     failed: set[str] = set()
     notes: list[str] = []
+    bad: list[BadRecord] = []
+    known = False
     try:
-        for trace in read_traces(path, on_bad=lambda _: None):  # the cycle tells of bad records
+        for trace in read_traces(path, on_bad=bad.append):
             if trace.agent not in AGENTS:
                 continue
             seen.add((trace.agent, trace.id))
+            known = known or trace.success is not None
             if trace.success is False and trace.failure_kind in ("agent", "unknown"):
                 failed.add(trace.agent)
     except TraceError as error:
         notes.append(str(error))
-    return Counter(agent for agent, _ in seen), failed, notes
+    if bad and not seen:  # else the cycle tells of them
+        notes.append(told_aside(bad))
+    if seen and not known:
+        notes.append(f"How they ended is known of none of the {len(seen)} runs.")
+    return Survey(Counter(agent for agent, _ in seen), failed, notes)

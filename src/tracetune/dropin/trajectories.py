@@ -23,6 +23,14 @@ _ROLES = frozenset(
 )
 """What a pair begins with when it is one message."""
 
+_CONTENTS = frozenset(
+    ["arguments", "content", "data", "function_call", "kwargs", "output", "parts", "tool_calls"]
+)
+"""One of these is in every message; in feedback that says who gave it, mostly none."""
+_BESIDE = frozenset(
+    ["additional_kwargs", "example", "id", "lc", "name", "response_metadata", "role", "type"]
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Session:
@@ -38,7 +46,8 @@ def read_trajectories(trajectories: Any) -> list[Trace]:
     `messages`, bare lists of messages, and texts, in a list, a tuple or any iterable; and one pair
     or one conversation by itself. A pair may hold a record, or None, for its messages. Messages are
     LangChain's objects, dicts or (role, text) pairs, with text, blocks or nothing as their content.
-    Feedback is a text, a number, a mapping, a message or a list of these.
+    Feedback is a text, a number, a mapping, a message or a list of these. A message of a role that
+    no provider has is read as the user's.
 
     Runs that begin with the same words of the user are runs of the same task.
 
@@ -79,7 +88,7 @@ def _session(item: Any, index: int) -> _Session:
         if "messages" in item:
             return _Session(item["messages"], item.get("feedback"))
         return _Session([item])
-    if hasattr(item, "_fields") or _is_pair(item):
+    if hasattr(item, "_fields") or _is_pair(item) or _is_said_of(item):
         first, feedback = item[0], item[1] if len(item) > 1 else None
         return _Session(first["messages"] if isinstance(first, Mapping) else first, feedback)
     if _is_message(item):
@@ -111,6 +120,13 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, tuple) or not isinstance(second, tuple) or not _is_message(second)
 
 
+def _is_said_of(item: Any) -> bool:
+    """Whether it is (messages, messages that say something of them)."""
+    if not isinstance(item, tuple) or len(item) != 2:
+        return False
+    return all(isinstance(part, list | tuple) and _is_conversation(part) for part in item)
+
+
 def _is_conversation(item: Any) -> bool:
     if isinstance(item, list | tuple):
         return (bool(item) and all(map(_is_message, item))) or _is_pair(item)
@@ -119,7 +135,8 @@ def _is_conversation(item: Any) -> bool:
 
 def _is_message(item: Any) -> bool:
     if isinstance(item, Mapping):
-        return "messages" not in item and ("role" in item or "type" in item or "lc" in item)
+        named = "role" in item or "type" in item or "lc" in item
+        return named and "messages" not in item and not _CONTENTS.isdisjoint(item)
     if isinstance(item, tuple):
         return len(item) == 2 and item[0] in _ROLES if isinstance(item[0], str) else False
     return hasattr(item, "content") and hasattr(item, "type")
@@ -133,7 +150,7 @@ def _trace(session: _Session, where: str) -> Trace:
         steps = tuple(Message("user", line) for line in _parts(session.messages))
     elif session.messages:
         try:
-            steps = read_chat(list(session.messages), agent=AGENT).steps
+            steps = read_chat([_known(m) for m in session.messages], agent=AGENT).steps
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: {error}.") from None
         asked = (s.text for s in steps if isinstance(s, Message) and s.role == "user")
@@ -150,6 +167,19 @@ def _trace(session: _Session, where: str) -> Trace:
         steps=steps,
         task=task,
     )
+
+
+def _known(message: Any) -> Any:
+    """The message, by a role that is known: a person of another one speaks as a user."""
+    if isinstance(message, list | tuple) and not _is_message(message):
+        raise TypeError(f"a {type(message).__name__} stands where a message is expected")
+    if isinstance(message, Mapping):
+        role = message.get("role")
+        return {**message, "role": "user"} if role is not None and role not in _ROLES else message
+    role = getattr(message, "role", None)
+    if isinstance(role, str) and role not in _ROLES:
+        return {"role": "user", "content": message.content}
+    return message
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -178,6 +208,8 @@ def _said(given: Any) -> Any:
     """The words of a message; what is none, such as a record of some type, stays as it is."""
     if isinstance(given, tuple) or not _is_message(given):
         return given
+    if isinstance(given, Mapping) and not given.keys() <= _CONTENTS | _BESIDE:
+        return given  # it says more than a message does
     try:
         steps = read_chat([given], agent=AGENT).steps
     except (TypeError, ValueError):
