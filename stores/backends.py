@@ -149,6 +149,8 @@ def store_error(error: Exception, place: str, doing: str, *, secret: str = "") -
 
 def _parse(url: str) -> tuple[str, str]:
     """The scheme and, for SQLite, the file's path."""
+    if not isinstance(url, str):
+        raise InputError(f"The store's url must be text, one of {_KNOWN}, but got {url!r:.60}.")
     scheme, colon, rest = url.partition("://")
     if not colon or scheme not in ("memory", "sqlite", "postgresql", "postgres"):
         shown = f"the scheme {scheme!r}" if colon else "no scheme"

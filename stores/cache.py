@@ -98,8 +98,8 @@ class HeadCache(Generic[T]):
         Raises:
             InputError: A number is negative or not a number, or `wait_age_s` is too small.
         """
-        wait_age_s = _WAIT_FACTOR * max_age_s if wait_age_s is None else wait_age_s
         _check_seconds("max_age_s", max_age_s, 0)
+        wait_age_s = _WAIT_FACTOR * max_age_s if wait_age_s is None else wait_age_s
         _check_seconds("wait_age_s", wait_age_s, max_age_s)
         _check_seconds("patience_s", patience_s, 0)
         self._load, self._aload = load, aload
@@ -362,5 +362,5 @@ async def _landing(flight: _Flight[Any], within_s: float | None) -> None:
 
 
 def _check_seconds(name: str, value: float, least: float) -> None:
-    if not value >= least:
+    if not (isinstance(value, int | float) and value >= least):
         raise InputError(f"{name} must be {least:g} seconds or more, but got {value!r}.")

@@ -57,8 +57,8 @@ class AgentPlans(HeadPlans, LabelPlans):
         Args:
             prompts: All of them, no patch; as in the head when left out. So are
                 `config` and `guidelines`.
-            base: Id of the head it was built on, or NO_HEAD where there must be none yet; left
-                out, it is built on whatever is head when it is written.
+            base: The head it was built on, or NO_HEAD where there must be none yet; left out, it
+                is built on whatever is head when it is written.
             why: One sentence per change.
             promote: Put it in force in the same write.
             by: Who did it, for the journal.
@@ -83,6 +83,7 @@ class AgentPlans(HeadPlans, LabelPlans):
             "tokens": tokens,
         }
         parent: str | None = None
+        base = yield from self._named(base)
         for turn in range(TRIES):
             pointer, head = yield from self._built_on(base, look=turn > 0 or not promote)
             parent = head.id if head else None
@@ -95,7 +96,7 @@ class AgentPlans(HeadPlans, LabelPlans):
             made = self._release(draft, pointer, told)
             release, row = made.kept(by=by, promoted=promote)
             if (yield from self._keep(release, row, pointer, promote=promote)):
-                return release.copied()
+                return release  # kept at hand as well, so who runs this copies it
         raise self._conflict("commit", base, parent)
 
     def _built_on(

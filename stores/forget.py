@@ -10,6 +10,7 @@ from typing import Any
 from langgraph.store.base import GetOp, PutOp, SearchItem
 
 from tracetune.errors import InputError
+from tracetune.stores.arguments import checked
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.records import Namespace, arun, note, records, renewal, run, strings, write
 from tracetune.stores.steps import WritePlan
@@ -96,6 +97,7 @@ async def aforget(
     return found
 
 
+@checked
 def _forget(
     memory: ProceduralMemory, trace_id: str, agent: str | None, by: str
 ) -> WritePlan[Forgotten]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from langgraph.store.base import PutOp
 
 from tracetune.errors import ConflictError, InputError, NotFoundError
+from tracetune.stores.ids import is_id
 from tracetune.stores.reads import Plan, Pointer, ReadPlans
 from tracetune.stores.rebase import Clash
 from tracetune.stores.release import Action, Release
@@ -40,13 +41,14 @@ class HeadPlans(ReadPlans):
         """Put a release in force and return it; one that is in force already stays so.
 
         Args:
-            base: Id of the head it is to replace, or NO_HEAD; left out, the one there is now.
+            base: The head it is to replace, or NO_HEAD; left out, the one there is now.
 
         Raises:
             ConflictError: Another release is the head, or became so at the same moment.
             NotFoundError, InputError: As for `get`.
             StoreError: The store failed; the head is what it was.
         """
+        base = yield from self._named(base)
         # Before the release is read: who prunes it renews the head, and so is found out.
         head = yield from self._pointer(self._home, "head")
         release = yield from self.get(ref)
@@ -70,7 +72,7 @@ class HeadPlans(ReadPlans):
         Args:
             ref: A release that was in force before; the head's parent when left out.
             steps: Instead of `ref`: how many parents to go back, 1 or more.
-            base: Id of the head it is to replace; left out, the one there is now.
+            base: The head it is to replace; left out, the one there is now.
 
         Raises:
             ConflictError: Another release is the head, or became so at the same moment.
@@ -81,6 +83,7 @@ class HeadPlans(ReadPlans):
         """
         if (ref is not None and steps is not None) or (steps is not None and steps < 1):
             raise InputError(f"steps must be 1 or more, and without a release, but got {steps}.")
+        base = yield from self._named(base)
         pointer, head = yield from self._head()
         if head is None:
             raise NotFoundError(f"Agent {self.agent!r} has no release in force to roll back.")
@@ -132,6 +135,20 @@ class HeadPlans(ReadPlans):
                 f"Release {release_id} of agent {self.agent!r} was never in force:"
                 " promote it instead."
             )
+
+    def _named(self, base: str | None) -> Plan[str | None]:
+        """The id that a base names as `get` does; where it names none, as it was given.
+
+        A whole id is not looked up: a release that is the head is there, and one that was pruned
+        is no head.
+        """
+        if not base or is_id(base):
+            return base
+        try:
+            release = yield from self.get(base)
+        except NotFoundError:
+            return base
+        return release.id
 
     def _check_base(self, what: str, base: str | None, head: Pointer | None) -> None:
         now = head.release if head else None

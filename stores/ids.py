@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 import secrets
 import threading
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["id_time", "new_release_id"]
+__all__ = ["id_time", "is_id", "new_release_id"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ID = re.compile(r"\d{8}-\d{6}-\d{3}-[0-9a-f]{6}", re.ASCII)
 
 
 class _IdClock:
@@ -47,6 +49,11 @@ def new_release_id(now: datetime, *, after: str | None = None) -> str:
 @functools.lru_cache(maxsize=8)
 def _second(seconds: int) -> str:
     return f"{_EPOCH + timedelta(seconds=seconds):%Y%m%d-%H%M%S}"
+
+
+def is_id(text: str) -> bool:
+    """Whether the text is a whole id, not a part of one; nothing is said of whether it exists."""
+    return _ID.fullmatch(text) is not None
 
 
 def id_time(record_id: str) -> datetime | None:

@@ -102,7 +102,7 @@ class LabelPlans(ReadPlans):
 
 
 def _check(name: str) -> None:
-    if not isinstance(name, str) or not _LABEL.fullmatch(name) or name == "head":
+    if not _LABEL.fullmatch(name) or name == "head":
         raise InputError(
             f"The label {name!r:.60} must be a letter, then letters, digits, - and _,"
             " 50 at most, and not head."

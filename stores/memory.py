@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
@@ -11,10 +12,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 from langgraph.store.base import BaseStore
 
 from tracetune.errors import InputError, NotFoundError, StoreError, TraceTuneError
+from tracetune.stores.arguments import check_argument, checker
 from tracetune.stores.backends import describe, store_error
 from tracetune.stores.cache import HeadCache
 from tracetune.stores.commits import AgentPlans
 from tracetune.stores.heads import NO_HEAD
+from tracetune.stores.layout import copied
 from tracetune.stores.reads import ReadPlans
 from tracetune.stores.release import Release
 from tracetune.stores.steps import WritePlan
@@ -45,10 +48,12 @@ class ProceduralMemory:
         max_age_s: Seconds after which what is in force is read again; 0 reads it every time.
 
     Raises:
-        InputError: The project's name cannot be a namespace label, or the age is negative.
+        InputError: The project's name cannot be a namespace label, or the store is none: one that
+            `open_store` returned is to be entered by `with`.
     """
 
     def __init__(self, store: BaseStore, project: str, *, max_age_s: float = MAX_AGE_S) -> None:
+        check_argument("store", store, BaseStore)
         self.store = store
         self.project = _checked("project", project)
         self.max_age_s = max_age_s
@@ -69,12 +74,13 @@ class ProceduralMemory:
 
         Raises:
             InputError: The name is empty, longer than 100 characters, or holds a dot or
-                a character that does not print; or the user is empty or over 200 characters.
+                a character that does not print; the user is empty or over 200 characters; or
+                `max_age_s` is negative.
         """
-        known = self._known.get((name, user))
-        if known is not None:
-            return known
-        made = self._make(_checked("agent", name), user)
+        try:
+            return self._known[name, user]
+        except (KeyError, TypeError):  # the names may be no texts
+            made = self._make(_checked("agent", name), user)
         with self._lock:
             # Two threads may have made one each: both must share one cache.
             found = self._known.setdefault((name, user), made)
@@ -98,8 +104,11 @@ class ProceduralMemory:
 def _blocking(
     plan: Callable[Concatenate[A, P], WritePlan[T]],
 ) -> Callable[Concatenate[AgentMemory, P], T]:
+    check = checker(plan)
+
     @functools.wraps(plan)
     def method(self: AgentMemory, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        check(args, kwargs)
         # By name: a user's plans read another head than the agent's.
         own = getattr(self._plans, plan.__name__)
         since = self._cache.stamp
@@ -108,16 +117,20 @@ def _blocking(
             done = self._run(own(*args, **kwargs), plan.__name__)
         finally:
             self._moved(plan.__name__, kwargs, done, since)
-        return done  # type: ignore[no-any-return]
+        return _apart(done, plan.__name__)  # type: ignore[no-any-return]
 
+    _sign(method, plan)
     return method
 
 
 def _awaiting(
     plan: Callable[Concatenate[A, P], WritePlan[T]],
 ) -> Callable[Concatenate[AgentMemory, P], Coroutine[Any, Any, T]]:
+    check = checker(plan)
+
     @functools.wraps(plan)
     async def method(self: AgentMemory, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        check(args, kwargs)
         own = getattr(self._plans, plan.__name__)
         since = self._cache.stamp
         done: Any = None
@@ -125,10 +138,24 @@ def _awaiting(
             done = await self._arun(own(*args, **kwargs), plan.__name__)
         finally:
             self._moved(plan.__name__, kwargs, done, since)
-        return done  # type: ignore[no-any-return]
+        return _apart(done, plan.__name__)  # type: ignore[no-any-return]
 
     method.__name__ = f"a{plan.__name__}"
+    _sign(method, plan)
     return method
+
+
+def _sign(method: Callable[..., Any], plan: Callable[..., Any]) -> None:
+    """Have help and type hints say that the method returns what its plan comes to."""
+    returned = plan.__annotations__["return"].partition("[")[2].removesuffix("]")
+    method.__annotations__ = {**plan.__annotations__, "return": returned}
+    signature = inspect.signature(plan).replace(return_annotation=returned)
+    method.__signature__ = signature  # type: ignore[attr-defined]
+
+
+def _apart(done: Any, plan: str) -> Any:
+    """What a plan returned, sharing nothing with what is kept at hand."""
+    return done.copied() if plan in _MOVES and isinstance(done, Release) else done
 
 
 class AgentMemory:
@@ -180,16 +207,17 @@ class AgentMemory:
     def release(self) -> Release:
         """The release in force, at most `max_age_s` old, or the last known while the store is down.
 
-        Inside an event loop, await `arelease` first: the very first read asks the store.
+        A copy, which is yours to change; `prompts` and `config` copy only themselves. Inside an
+        event loop, await `arelease` first: the very first read asks the store.
 
         Raises:
             NotFoundError: None is, yet.
         """
-        return self._there(self._cache.get())
+        return self._there(self._cache.get()).copied()
 
     async def arelease(self) -> Release:
         """`release`, without ever blocking the event loop."""
-        return self._there(await self._cache.aget())
+        return self._there(await self._cache.aget()).copied()
 
     def look_again(self) -> None:
         """Have the next reader of `release` ask the store."""
@@ -213,12 +241,13 @@ class AgentMemory:
     @property
     def prompts(self) -> Mapping[str, str]:
         """The prompts in force, text by name; read `release` once to have both halves agree."""
-        return self.release.prompts
+        return dict(self._there(self._cache.get()).prompts)
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The config in force, values by name."""
-        return self.release.config
+        config: dict[str, Any] = copied(self._there(self._cache.get()).config)
+        return config
 
     # Not `store_errors`: entering it on every call takes as long as a good part of a read.
     def _run(self, plan: WritePlan[T], doing: str) -> T:

@@ -104,8 +104,9 @@ class TunedPrompt(AgentMiddleware[TunedState, Any, Any]):
         model_settings: Names of config values to send with each model call: `temperature`.
 
     Raises:
-        InputError: The template format is unknown, or needs a package that is not installed. In
-            a run: the limit is no whole number from 1, or a variable of the prompt has no value.
+        InputError: The memory is no agent's; or the template format is unknown, or needs a package
+            that is not installed. In a run: the limit is no whole number from 1, or a variable of
+            the prompt has no value.
         NotFoundError: In a run: no release bears the label or has the prompt or the config value;
             or none is in force and the agent has no system prompt of its own.
     """
@@ -123,6 +124,8 @@ class TunedPrompt(AgentMiddleware[TunedState, Any, Any]):
         model_settings: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        if not isinstance(memory, AgentMemory) and not callable(memory):
+            raise InputError(f"memory must be an agent's (`.agent(name)`), but got {memory!r:.60}.")
         check_format(template_format)
         self._memory = memory
         self._prompt = prompt

@@ -94,7 +94,7 @@ class Parameter(Part):
             listed = ", ".join(short(choice) for choice in self.choices)
             return None if known else f"{short(value)} is none of its choices {listed}"
         kind = self.type or _kind_of(current)
-        if kind is None and (self.min is not None or self.max is not None):
+        if kind not in ("int", "float") and (self.min is not None or self.max is not None):
             kind = "float"
         if kind is None:
             return f"its type is not known from {short(current)}: declare it"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracetune.errors import NotFoundError, ProjectError, WriteError
+from tracetune.stores.arguments import check_argument
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.files import write_together
 from tracetune.stores.project_file import (
@@ -17,6 +18,7 @@ from tracetune.stores.project_file import (
     PromptSpec,
     nearest,
     parse_project,
+    step_limits,
 )
 from tracetune.stores.targets import MirrorTarget, resolve_targets
 from tracetune.stores.yaml_files import read_text, read_yaml
@@ -31,7 +33,9 @@ __all__ = [
     "PromptSpec",
     "find_project",
     "load_project",
+    "misnamed",
     "read_bundle",
+    "step_limits",
     "write_bundle",
 ]
 
@@ -99,7 +103,7 @@ class Project:
         return self.agents[name]
 
 
-def find_project(start: Path | None = None) -> Path:
+def find_project(start: str | Path | None = None) -> Path:
     """Return the absolute path of the project file.
 
     Args:
@@ -108,7 +112,8 @@ def find_project(start: Path | None = None) -> Path:
     Raises:
         ProjectError: There is none.
     """
-    path = (start or Path()).absolute()
+    check_argument("start", start, str | Path | None)
+    path = Path(start or "").absolute()
     if path.is_dir():
         if not (path / PROJECT_FILE).is_file():
             raise ProjectError(f"{path} holds no {PROJECT_FILE}.")
@@ -118,14 +123,16 @@ def find_project(start: Path | None = None) -> Path:
     return path
 
 
-def load_project(path: Path) -> Project:
+def load_project(path: str | Path) -> Project:
     """Return the project of a `tracetune.yaml`; the files it names are not opened.
 
     Raises:
         ProjectError: The file cannot be read, or something in it is wrong: the line names the
             file, the dotted key, the value and what was expected.
+        InputError: The path is none.
     """
-    path = path.absolute()
+    check_argument("path", path, str | Path)
+    path = Path(path).absolute()
     part = parse_project(read_yaml(path), str(path))
     root = path.parent
     targets = resolve_targets(path, part)
@@ -229,12 +236,18 @@ def _check_names(
     named: Iterable[str],
     existing: Mapping[str, object],
 ) -> None:
+    if problem := misnamed(named, f"agents.{agent.name}.{section}", existing, file):
+        raise ProjectError(problem)
+
+
+def misnamed(
+    named: Iterable[str], by: object, existing: Mapping[str, object], holder: object
+) -> str:
+    """The sentence on the first name that the holder has not; empty where it has all of them."""
     for name in named:
         if name not in existing:
-            raise ProjectError(
-                f"{file} has no {name!r}, which agents.{agent.name}.{section} names "
-                f"({nearest(name, list(existing))})."
-            )
+            return f"{holder} has no {name!r}, which {by} names ({nearest(name, list(existing))})."
+    return ""
 
 
 def write_bundle(agent: AgentSpec, bundle: Bundle, folder: Path | None = None) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
 
 from tracetune.errors import ProjectError
 from tracetune.stores.parameter import Number, Parameter, Part, short
+from tracetune.traces.reward import LARGEST_WEIGHT
 
 __all__ = [
     "AgentPart",
@@ -29,6 +31,7 @@ __all__ = [
     "PromptSpec",
     "nearest",
     "parse_project",
+    "step_limits",
 ]
 
 RESERVED = ("langgraph", "tracetune")
@@ -71,6 +74,7 @@ def _store(value: str) -> str:
     return value
 
 
+Weight = Annotated[Number, Field(ge=-LARGEST_WEIGHT, le=LARGEST_WEIGHT)]
 Name = Annotated[str, AfterValidator(_name)]
 Text = Annotated[str, BeforeValidator(_text)]
 
@@ -136,10 +140,10 @@ class MirrorPart(Part):
 class RewardPart(Part):
     """The weights of the reward; `RewardSpec` says what they weigh."""
 
-    success_weight: Number = 1.0
-    latency_weight: Number = -0.5
-    attempts_weight: Number = -0.3
-    cap: Annotated[Number, Field(gt=0)] = 3.0
+    success_weight: Weight = 1.0
+    latency_weight: Weight = -0.5
+    attempts_weight: Weight = -0.3
+    cap: Annotated[Number, Field(gt=0, le=LARGEST_WEIGHT)] = 3.0
 
 
 class Price(Part):
@@ -185,8 +189,7 @@ class AgentPart(Part):
             raise ValueError("has a config value in mirror, but no config_file that holds it")
         if self.mapping is not None and not self.traces:
             raise ValueError("has a mapping, but no traces it is for")
-        limits = [name for name, parameter in self.parameters.items() if parameter.step_limit]
-        if len(limits) > 1:
+        if len(limits := step_limits(self.parameters)) > 1:
             raise ValueError(f"may have one step_limit, but has {' and '.join(limits)}")
         return self
 
@@ -202,6 +205,11 @@ class ProjectPart(Part):
     limits: LimitsPart = LimitsPart()
     prices: dict[str, Price] = Field(default_factory=dict)
     agents: Annotated[dict[Name, AgentPart], Field(min_length=1)]
+
+
+def step_limits(parameters: Mapping[str, Parameter]) -> list[str]:
+    """Names of the parameters that limit the steps of a run."""
+    return [name for name, parameter in parameters.items() if parameter.step_limit]
 
 
 def parse_project(data: dict[str, Any], name: str) -> ProjectPart:

@@ -9,6 +9,7 @@ from typing import Any
 from langgraph.store.base import GetOp, PutOp, SearchItem
 
 from tracetune.errors import InputError, StoreError
+from tracetune.stores.arguments import checked
 from tracetune.stores.commits import AgentPlans
 from tracetune.stores.heads import TRIES
 from tracetune.stores.memory import ProceduralMemory
@@ -83,6 +84,7 @@ async def aprune(
     return await arun(memory.store, plan, f"prune for agent {agent!r}")
 
 
+@checked
 def _prune(
     memory: ProceduralMemory,
     agent: str,

@@ -132,7 +132,12 @@ class Release:
     @classmethod
     def _from_fields(cls, values: Json) -> Release:
         values["guidelines"] = tuple(map(Guideline.from_dict, values["guidelines"]))
-        values["why"] = tuple(values["why"])
+        # An older tracetune took anything here.
+        values["why"] = tuple(map(str, values["why"]))
+        values["origin"] = str(values.get("origin", "human"))
+        for name in ("evidence", "metrics"):
+            if not isinstance(part := values.get(name, {}), dict):
+                values[name] = {name: part}
         values["created_at"] = datetime.fromisoformat(values["created_at"])
         return cls(**values)
 
@@ -269,7 +274,7 @@ def journalled(row: Mapping[str, Any]) -> Json | None:
             "action": "imported" if row["origin"] == "import" else "committed",
             "release": row["id"],
             "previous": row["parent"],
-            "why": " ".join(row["why"]),
+            "why": " ".join(map(str, row["why"])),
             "at": row["created_at"],
             **row[_COMMIT],
         }

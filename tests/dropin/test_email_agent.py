@@ -205,6 +205,16 @@ def test_any_iterable_and_one_sentence_will_do(update: Update) -> None:
     assert ProceduralMemory(store, "email").agent("ana").release.why == ("She asked for it.",)
 
 
+@pytest.mark.parametrize("why", [[1], [None], 5])
+def test_reasons_that_are_no_text_are_refused_and_nothing_is_saved(
+    update: Update, why: Any
+) -> None:
+    store = InMemoryStore()
+    with pytest.raises(InputError, match="why must be a list of text, but got"):
+        update(store, "ana", updated(main_agent="Sign."), prompts(), why=why)
+    assert store.list_namespaces() == []
+
+
 def test_two_names_on_one_key_are_refused(update: Update) -> None:
     store = InMemoryStore()
     given = [{"name": "a", "prompt": "A."}, {"name": "b", "prompt": "B."}]

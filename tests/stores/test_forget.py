@@ -173,9 +173,10 @@ def test_what_a_recorder_put_into_the_store_goes_too(memory: ProceduralMemory) -
     assert len(list(stored_traces(memory.store, "stranger"))) == 1  # no agent of this project
 
 
-def test_an_empty_id_is_refused(memory: ProceduralMemory) -> None:
+@pytest.mark.parametrize("trace_id", ["", " ", None, 5])
+def test_an_id_that_is_none_is_refused(memory: ProceduralMemory, trace_id: Any) -> None:
     with pytest.raises(InputError, match="must be text"):
-        forget(memory, " ")
+        forget(memory, trace_id)
 
 
 async def test_the_async_twin_does_the_same(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tracetune.stores.ids import id_time, new_release_id
+from tracetune.stores.ids import id_time, is_id, new_release_id
 
 NOW = datetime(2026, 11, 21, 22, 47, 11, 482000, tzinfo=UTC)
 
@@ -30,3 +30,17 @@ def test_an_id_that_tells_no_time_holds_nothing_up():
 )
 def test_an_id_tells_its_time(text: str, moment: datetime | None):
     assert id_time(text) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        pytest.param(new_release_id(NOW), True, id="an id"),
+        pytest.param(new_release_id(NOW)[:-1], False, id="its beginning"),
+        pytest.param(new_release_id(NOW)[-6:], False, id="its end"),
+        pytest.param(new_release_id(NOW) + "\n", False, id="an id and a line's end"),
+        pytest.param("production", False, id="a label"),
+    ],
+)
+def test_a_whole_id_is_told_from_a_part(text: str, whole: bool):
+    assert is_id(text) is whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import pickle
 import sqlite3
@@ -10,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from langgraph.store.base import BaseStore, IndexConfig
@@ -20,7 +21,7 @@ from langgraph.store.sqlite import SqliteStore
 from tracetune.errors import ConflictError, InputError, NotFoundError, StoreError
 from tracetune.stores.backends import open_store
 from tracetune.stores.memory import NO_HEAD, AgentMemory, ProceduralMemory
-from tracetune.stores.release import Guideline
+from tracetune.stores.release import Guideline, Release
 
 ODD_TEXTS = {
     "windows lines": "a\r\nb\r\n",
@@ -184,6 +185,50 @@ async def test_a_bundle_that_cannot_be_kept_is_refused(way: Way, given: Any, mes
     assert await way.do("releases") == []
 
 
+_MISTAKES = [
+    ("commit", {"prompts": "abc"}, "prompts must be a mapping or None, but got 'abc'"),
+    ("commit", {"prompts": {"m": "2"}, "why": [None]}, "why must be a list of text, but got"),
+    ("commit", {"prompts": {"m": "2"}, "why": ["a", 1]}, "why must be a list of text, but got"),
+    ("commit", {"prompts": {"m": "2"}, "evidence": 5}, "evidence must be a mapping or None, but"),
+    ("commit", {"prompts": {"m": "2"}, "origin": ["a"]}, "origin must be one of llm, rules, human"),
+    ("commit", {"prompts": {"m": "2"}, "promote": "no"}, "promote must be True or False, but got"),
+    ("get", {"ref": 5}, "ref must be text, but got 5"),
+    ("promote", {"ref": None}, "ref must be text, but got None"),
+    ("rollback", {"steps": "1"}, "steps must be a whole number or None, but got '1'"),
+    ("history", {"limit": "1"}, "limit must be a whole number or None, but got '1'"),
+    ("label", {"name": None, "ref": "x"}, "name must be text, but got None"),
+    ("labelled", {"name": []}, r"name must be text, but got \[\]"),
+]
+
+
+@pytest.mark.parametrize(("act", "given", "message"), _MISTAKES)
+async def test_arguments_of_the_wrong_type_never_reach_the_store(
+    way: Way, act: str, given: dict[str, Any], message: str
+):
+    await way.do("commit", prompts={"m": "0"}, promote=True)
+    await way.do("commit", prompts={"m": "1"}, promote=True)
+    before = await way.do("history")
+    with pytest.raises(InputError, match=message):
+        await way.do(act, **given)
+    assert await way.do("history") == before
+
+
+def test_help_and_hints_say_what_a_method_returns():
+    for name, returned in {
+        "commit": Release,
+        "head": Release | None,
+        "releases": list[Release],
+    }.items():
+        for method in (getattr(AgentMemory, name), getattr(AgentMemory, f"a{name}")):
+            assert get_type_hints(method)["return"] == returned
+            assert "Plan" not in str(inspect.signature(method))
+    bound = ProceduralMemory(InMemoryStore(), "p").agent("e", user="ann")
+    assert str(inspect.signature(bound.preferences)) == "() -> 'Preferences'"
+    assert inspect.iscoroutinefunction(bound.apreferences)
+    parameters = inspect.signature(AgentMemory.get).parameters
+    assert (list(parameters), parameters["ref"].annotation) == (["self", "ref"], "str")
+
+
 async def test_rollback_restores_the_earlier_bundle_byte_for_byte(way: Way):
     first = await way.do("commit", prompts=ODD_TEXTS, config=ODD_CONFIG, promote=True)
     await way.do("commit", prompts={"braces": "other"}, config={}, promote=True)
@@ -292,6 +337,68 @@ async def test_agents_and_projects_do_not_see_each_other(way: Way):
         assert await other.do("head") is None
         assert await other.do("releases") == []
         assert await other.do("history") == []
+
+
+@pytest.mark.parametrize("part", ["whole id", "end of the id", "label"])
+async def test_a_base_is_named_as_any_release_is(way: Way, part: str):
+    first = await way.do("commit", prompts={"a": "1", "b": "1"}, promote=True)
+    second = await way.do("commit", prompts={"a": "2", "b": "1"}, promote=True)
+    names = {}
+    for name, release in {"old": first, "now": second}.items():
+        await way.do("label", name, release.id)
+        ways = {"whole id": release.id, "end of the id": release.id[-6:], "label": name}
+        names[name] = ways[part]
+    made = await way.do("commit", prompts={"a": "3"}, base=names["now"])
+    assert made.parent == second.id
+    rebased = await way.do(
+        "commit", prompts={"a": "1", "b": "2"}, base=names["old"], on_conflict="rebase"
+    )
+    assert rebased.prompts == {"a": "2", "b": "2"}
+    assert (await way.do("rollback", base=names["now"])) == first
+    for act, given in {
+        "commit": {"prompts": {"a": "4"}},
+        "promote": {"ref": second.id},
+        "rollback": {"ref": second.id},
+    }.items():
+        with pytest.raises(ConflictError, match=f"built on {second.id}, but {first.id}") as caught:
+            await way.do(act, base=names["now"], **given)
+        assert caught.value.base == second.id
+    assert await way.do("promote", second.id, base=names["old"]) == second
+
+
+async def test_a_base_that_names_several_is_an_error(way: Way):
+    first = await way.do("commit", prompts={"a": "1"}, promote=True)
+    await way.do("commit", prompts={"a": "2"}, promote=True)
+    with pytest.raises(InputError, match="names 2 releases"):
+        await way.do("commit", prompts={"a": "3"}, base=first.id[:2])
+
+
+def test_a_whole_id_as_base_is_not_looked_up():
+    class Counted(InMemoryStore):
+        asked = 0
+
+        def batch(self, ops: Any) -> list[Any]:
+            self.asked += 1
+            return super().batch(ops)
+
+    def cost(*, based: bool) -> list[int]:
+        costs = []
+        for act in (
+            lambda base: agent.commit(prompts={"a": "9"}, promote=True, base=base),
+            lambda base: agent.promote(first.id, base=base),
+            lambda base: agent.rollback(second.id, base=base),
+        ):
+            head = agent.head()
+            before = store.asked
+            act(head.id if head and based else None)
+            costs.append(store.asked - before)
+        return costs
+
+    store = Counted()
+    agent = ProceduralMemory(store, "project").agent("email")
+    first = agent.commit(prompts={"a": "1"}, promote=True)
+    second = agent.commit(prompts={"a": "2"}, promote=True)
+    assert cost(based=True) == cost(based=False)
 
 
 async def test_what_is_read_or_given_cannot_change_what_is_kept(way: Way):
@@ -549,8 +656,8 @@ async def test_setting_a_label_again_is_no_news(way: Way):
     assert await way.do("history") == history
 
 
-@pytest.mark.parametrize("name", ["", "head", "1st", "a b", "a.b", "x" * 51, "é", None])
-async def test_names_that_cannot_be_labels_are_refused(way: Way, name: Any):
+@pytest.mark.parametrize("name", ["", "head", "1st", "a b", "a.b", "x" * 51, "é"])
+async def test_names_that_cannot_be_labels_are_refused(way: Way, name: str):
     release = await way.do("commit", prompts={"m": "1"})
     with pytest.raises(InputError, match="must be a letter, then letters, digits"):
         await way.do("label", name, release.id)

@@ -384,6 +384,12 @@ def test_an_unknown_format_is_told_at_once(memory: AgentMemory) -> None:
         TunedPrompt(memory, template_format="jinja")  # type: ignore[arg-type]
 
 
+def test_a_memory_of_no_agent_is_told_at_once() -> None:
+    told = r"memory must be an agent's .*ProceduralMemory"
+    with open_store("memory://") as store, pytest.raises(InputError, match=told):
+        TunedPrompt(ProceduralMemory(store, "p"))  # type: ignore[arg-type]
+
+
 def test_a_hand_made_graph_reads_a_release_and_stamps_its_runs(memory: AgentMemory) -> None:
     release, watch, model = promote(memory, "Be kind."), Watch(), calling(0)
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from tracetune.errors import NotFoundError, ProjectError, WriteError
+from tracetune.errors import InputError, NotFoundError, ProjectError, WriteError
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.project import (
     AgentSpec,
@@ -289,6 +289,14 @@ WRONG = {
         edited("agents:", "reward: {success_weight: .inf}\nagents:"),
         "reward.success_weight must be a finite number, but got Infinity",
     ),
+    "a weight that overflows": (
+        edited("agents:", "reward: {attempts_weight: 1.7e+308}\nagents:"),
+        "reward.attempts_weight must be less than or equal to 1000000, but got 1.7e+308",
+    ),
+    "a huge cap": (
+        edited("agents:", "reward: {cap: 1.0e+7}\nagents:"),
+        "reward.cap must be less than or equal to 1000000, but got 10000000.0",
+    ),
     "a boolean as weight": (
         edited("agents:", "reward: {success_weight: yes}\nagents:"),
         "reward.success_weight must be a finite number, but got true",
@@ -479,12 +487,19 @@ def test_find_project(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other.write_text(PROJECT)
     monkeypatch.chdir(folder)
     assert find_project(None) == find_project(folder) == find_project(path) == path
-    assert find_project(Path("other.yaml")) == other
+    assert find_project(Path("other.yaml")) == find_project("other.yaml") == other
+    assert load_project("other.yaml") == load_project(other)
     (folder / "empty").mkdir()
     with pytest.raises(ProjectError, match=r"empty holds no tracetune\.yaml\.$"):
         find_project(folder / "empty")
     with pytest.raises(ProjectError, match=r"none does not exist; expected a tracetune\.yaml"):
         find_project(folder / "none")
+
+
+@pytest.mark.parametrize("path", [None, 5, b"tracetune.yaml"])
+def test_a_path_that_is_none_is_refused(path: Any) -> None:
+    with pytest.raises(InputError, match="path must be text or Path, but got"):
+        load_project(path)
 
 
 def test_an_agent_that_does_not_exist(folder: Path) -> None:
@@ -684,6 +699,9 @@ def test_nothing_is_written_when_one_file_cannot_be(folder: Path) -> None:
         pytest.param({"frozen": True}, 6, 5, "it is frozen", id="frozen"),
         pytest.param({"frozen": True}, 5, 5, None, id="frozen and the same"),
         pytest.param({"frozen": True}, True, 1, "it is frozen", id="frozen and nearly the same"),
+        pytest.param({"min": 1}, "zzz", "abc", '"zzz" is no float', id="bounds, and texts"),
+        pytest.param({"max": 9}, True, False, "true is no float", id="bounds, and booleans"),
+        pytest.param({"min": 1}, 3, "abc", None, id="bounds ask for a number"),
         pytest.param({"min": 1}, 3, None, None, id="bounds say what nothing may become"),
         pytest.param(
             {}, 3, None, "its type is not known from null: declare it", id="nothing known"

@@ -133,9 +133,32 @@ def test_an_agent_without_releases_has_none_to_drop(memory: ProceduralMemory) ->
     assert len(dump(memory)) == 2
 
 
-def test_to_keep_nothing_is_refused(memory: ProceduralMemory) -> None:
-    with pytest.raises(InputError, match="keep must be 1 or more, but got 0"):
-        prune(memory, "desk", keep=0)
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        pytest.param(0, "keep must be 1 or more, but got 0", id="nothing"),
+        pytest.param("1", "keep must be a whole number, but got '1'", id="text"),
+        pytest.param(1.5, "keep must be a whole number, but got 1.5", id="a half"),
+    ],
+)
+def test_to_keep_nothing_is_refused(memory: ProceduralMemory, keep: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        prune(memory, "desk", keep=keep)
+
+
+def test_odd_records_that_were_let_in_once_are_no_hindrance(
+    memory: ProceduralMemory, desk: AgentMemory
+) -> None:
+    ids = commits(desk, 4)
+    place = ("tracetune", "shop", "desk", "releases")
+    for name, odd in zip(ids, ({"why": [None]}, {"origin": ["a"]}, {"evidence": 5}), strict=False):
+        item = memory.store.get(place, name)
+        assert item is not None
+        memory.store.put(place, name, item.value | odd, index=False)
+    assert len(desk.history()) == 8
+    assert desk.rollback(ids[1]).id == ids[1]
+    assert prune(memory, "desk", keep=1).dropped == (ids[2],)
+    assert len(desk.history()) == 10
 
 
 async def test_the_async_twin_does_the_same(tmp_path: Path) -> None:

@@ -1,18 +1,23 @@
 """What agents read on every call: kept in the process, whole, and there when the store is not."""
 
 import asyncio
+import json
 import logging
+import pickle
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import yaml
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 
 from tracetune.errors import InputError, NotFoundError, StoreError
 from tracetune.stores.backends import open_store
 from tracetune.stores.memory import ProceduralMemory
+from tracetune.stores.release import Release
 
 
 def written(memory: ProceduralMemory, text: str) -> None:
@@ -34,6 +39,57 @@ def test_own_writes_are_seen_at_once() -> None:
     assert email.prompts["main"] == "two"
     email.rollback()
     assert (email.prompts["main"], email.config["tone"]) == ("one", "one")
+
+
+@pytest.mark.parametrize("asking", ["kept", "read each time"])
+@pytest.mark.parametrize("user", [None, "ann"])
+async def test_what_one_reader_changes_no_other_sees(asking: str, user: str | None) -> None:
+    memory = ProceduralMemory(InMemoryStore(), "p", max_age_s=3600 if asking == "kept" else 0)
+    email = memory.agent("email")
+    reader = memory.agent("email", user) if user else email
+
+    def whole() -> None:
+        for release in (reader.release, reader.head(), email.get(email.release.id)):
+            assert release is not None
+            assert (release.prompts, release.config) == ({"main": "one"}, {"tools": ["a"]})
+            assert release.evidence == {"traces": ["t"]}
+        assert (reader.prompts, reader.config) == ({"main": "one"}, {"tools": ["a"]})
+
+    def spoil(release: Release) -> None:
+        cast(dict[str, str], release.prompts)["main"] = "mine"
+        release.config["tools"].append("b")
+        release.evidence["traces"].append("b")
+
+    given = {"tools": ["a"]}
+    first = email.commit(
+        prompts={"main": "one"}, config=given, evidence={"traces": ["t"]}, promote=True
+    )
+    given["tools"].append("b")
+    spoil(first)
+    whole()
+    spoil(reader.release)
+    spoil(await reader.arelease())
+    cast(dict[str, str], reader.prompts).clear()
+    reader.config["tools"].append("b")
+    whole()
+    email.commit(config={}, promote=True)
+    spoil(email.promote(first.id))
+    whole()
+    email.commit(config={}, promote=True)
+    spoil(await email.arollback())
+    whole()
+
+
+def test_what_is_read_is_plain_and_yours() -> None:
+    email = ProceduralMemory(InMemoryStore(), "p").agent("email")
+    config = {"tools": [{"name": "book"}], "t": 0.5}
+    email.commit(prompts={"main": "one"}, config=config, promote=True)
+    read = email.config
+    assert (
+        json.loads(json.dumps(read)) == pickle.loads(pickle.dumps(read)) == dict(**read) == config
+    )
+    assert yaml.safe_load(yaml.safe_dump(read)) == config
+    assert json.dumps(email.prompts) == '{"main": "one"}'
 
 
 async def test_own_writes_are_seen_at_once_inside_a_loop() -> None:
@@ -79,9 +135,16 @@ def test_an_agent_without_a_release_is_said_to_have_none() -> None:
         _ = ProceduralMemory(InMemoryStore(), "p").agent("email").prompts
 
 
-def test_a_negative_age_is_refused() -> None:
+@pytest.mark.parametrize("age", [-1, float("nan"), "5", None])
+def test_an_age_that_is_none_is_refused(age: Any) -> None:
     with pytest.raises(InputError, match="max_age_s"):
-        ProceduralMemory(InMemoryStore(), "p", max_age_s=-1).agent("email")
+        ProceduralMemory(InMemoryStore(), "p", max_age_s=age).agent("email")
+
+
+@pytest.mark.parametrize("store", [None, open_store("memory://")], ids=["none", "not entered"])
+def test_a_store_that_is_none_is_refused(store: Any) -> None:
+    with pytest.raises(InputError, match="store must be BaseStore, but got"):
+        ProceduralMemory(store, "p")
 
 
 async def test_threads_and_tasks_read_whole_bundles_while_releases_change(tmp_path: Path) -> None:

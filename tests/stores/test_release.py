@@ -91,6 +91,15 @@ def test_a_releases_record_tells_of_its_commit(origin: Any, promoted: bool, told
     assert entries_of({RELEASE.id: record}, {RELEASE.id: line}) == entries, "told once"
 
 
+def test_odd_values_that_were_let_in_once_are_read():
+    odd = {"why": [None, 1, "x"], "origin": ["a"], "evidence": 5, "metrics": [1]}
+    row = RELEASE.kept(by="ann", promoted=True)[1] | odd
+    release = Release.from_record(row)
+    assert (release.why, release.origin) == (("None", "1", "x"), "['a']")
+    assert (release.evidence, release.metrics) == ({"evidence": 5}, {"metrics": [1]})
+    assert [e.why for e in entries_of({RELEASE.id: row}, {})] == ["None 1 x", "None 1 x"]
+
+
 def test_a_record_whose_commit_cannot_be_read_is_an_error():
     with pytest.raises(StoreError, match="release x cannot be read: 'origin'"):
         entries_of({"x": {"version": 2, "id": "x", "commit": {}}}, {})

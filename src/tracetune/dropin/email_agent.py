@@ -11,6 +11,7 @@ from typing import Any
 from langgraph.store.base import BaseStore, GetOp, Item, Op, PutOp
 
 from tracetune.errors import ConflictError, InputError
+from tracetune.stores.arguments import check_argument
 from tracetune.stores.backends import describe, store_errors
 from tracetune.stores.memory import NO_HEAD, AgentMemory, ProceduralMemory
 from tracetune.stores.project_file import RESERVED
@@ -133,12 +134,12 @@ def update_prompts_in_store(
 
     Raises:
         InputError: A prompt without name or text, a name that comes twice, that was not given, or
-            whose key is not known, or two with one key; nothing was saved.
+            whose key is not known, two with one key, or a `why` that is no text; nothing was saved.
         ConflictError: The store holds another text than `prompts`: someone saved one since they
             were read; nothing was saved.
         StoreError: The store fails.
     """
-    asked = _asked(user_id, updated, prompts, keys)
+    asked = _asked(user_id, updated, prompts, keys, why)
     if not asked.saves:
         return []
     with store_errors(describe(store), f"saving prompts of {user_id!r}"):
@@ -163,7 +164,7 @@ async def aupdate_prompts_in_store(
 ) -> list[str]:
     """`update_prompts_in_store`, awaited; with a store that is sync only, in a thread."""
     updated, prompts = _listed(updated, "updated"), _listed(prompts, "prompts")
-    asked = _asked(user_id, updated, prompts, keys)
+    asked = _asked(user_id, updated, prompts, keys, why)
     if not asked.saves:
         return []
     with store_errors(describe(store), f"saving prompts of {user_id!r}"):
@@ -194,7 +195,9 @@ def _asked(
     updated: Iterable[Mapping[str, Any]],
     prompts: Iterable[Mapping[str, Any]],
     keys: Mapping[str, str] | None,
+    why: Sequence[str],
 ) -> _Asked:
+    check_argument("why", why, Sequence[str])
     before, after = _by_name(prompts, "prompts"), _by_name(updated, "updated")
     if unknown := [name for name in after if name not in before]:
         raise InputError(f"updated holds {unknown[0]!r}, which is not among the prompts given.")
