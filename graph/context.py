@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tracetune.traces.reward import RewardSpec
+from tracetune.traces.reward import LARGEST_WEIGHT, RewardSpec
 
 __all__ = ["DEFAULT_MODEL", "PROMPT_TOKENS", "Settings"]
 
 DEFAULT_MODEL = "google_genai:gemini-flash-latest"
 PROMPT_TOKENS = 8_000
+
+Weight = Annotated[float, Field(ge=-LARGEST_WEIGHT, le=LARGEST_WEIGHT, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -26,20 +28,15 @@ class Settings(BaseModel):
         description="Chat model as provider:name, as LangChain's init_chat_model knows it; "
         "'rules' uses none.",
     )
-    success_weight: float = Field(
-        default=1.0, allow_inf_nan=False, description="Weight of success in the reward."
+    success_weight: Weight = Field(default=1.0, description="Weight of success in the reward.")
+    latency_weight: Weight = Field(
+        default=-0.5, description="Weight of latency in the reward; negative: faster."
     )
-    latency_weight: float = Field(
-        default=-0.5,
-        allow_inf_nan=False,
-        description="Weight of latency in the reward; negative: faster.",
-    )
-    attempts_weight: float = Field(
-        default=-0.3, allow_inf_nan=False, description="Weight of tool calls in the reward."
-    )
+    attempts_weight: Weight = Field(default=-0.3, description="Weight of tool calls in the reward.")
     reward_cap: float = Field(
         default=3.0,
         gt=0,
+        le=LARGEST_WEIGHT,
         allow_inf_nan=False,
         description="Multiple of the usual at which a run stops getting worse.",
     )

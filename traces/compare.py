@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tracetune.errors import InputError
+from tracetune.traces.failures import failure_kind_of
+from tracetune.traces.mining.stratified import stratified_p_values
 from tracetune.traces.model import Trace
 from tracetune.traces.stats import (
     Interval,
@@ -15,6 +18,7 @@ from tracetune.traces.stats import (
     paired_interval,
     pairs_needed,
     runs_needed,
+    stratified_difference,
 )
 
 __all__ = ["Decision", "Verdict", "compare_runs"]
@@ -23,6 +27,7 @@ Decision = Literal["better", "not worse", "worse", "not enough evidence"]
 
 _ALPHA = 0.05
 _LIFT = 0.1  # the change in success rate that `more_needed` plans to see
+_FINEST = 0.001  # the smallest that it plans for, however small the margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +36,18 @@ class Verdict:
 
     decision: Decision
     effect: float | None
-    """Candidate's minus baseline's success rate, in [-1, 1]; None without runs on both sides."""
+    """Candidate's minus baseline's success rate, in [-1, 1]; None without runs on both sides.
+    Of shared tasks it is the mean of their differences; those with more runs weigh more."""
     interval: Interval | None
     """Of the effect, 95 %."""
     n: int
     """Tasks both sides ran; where they share none all runs of both; 0 when one side is empty."""
     gained: int
-    """Tasks that only the candidate solved; 0 when no tasks are shared."""
+    """Shared tasks that the candidate solved more often, by share of its runs; 0 without any.
+    Where the sides ran a task a different number of times, chance alone may make more of them
+    gained than lost: decision and effect are of the rates."""
     lost: int
-    """Tasks that only the baseline solved; 0 when no tasks are shared."""
+    """Shared tasks that the baseline solved more often."""
     more_needed: int | None
     """Further tasks (runs of each side when no tasks are shared) that would likely settle it:
     enough to see a change of 10 points 8 times in 10. None once there is a decision."""
@@ -56,100 +64,128 @@ def compare_runs(
 ) -> Verdict:
     """Judge the candidate's success against the baseline's.
 
-    Tasks that both ran are paired (exact McNemar test); a task counts as solved when more than
-    half of a side's runs of it succeed. When they share none, all runs are compared (Fisher's
-    exact test). "better" and "worse" mean p < 0.05; "not worse" that the effect's interval
-    lies above -margin. Runs with unknown outcome and infrastructure failures do not count.
+    Runs are compared within each task that both sides ran, however often; all runs of other tasks
+    with one another, as if of one task more. "better" and "worse" mean p < 0.05 in the exact
+    test that within every task success is as likely on either side: McNemar's where each side
+    ran each task once, Fisher's where they share none. "not worse" means that the effect's
+    interval lies above -margin. Either is said of the tasks that were run: more runs of few tasks
+    say more of these, and nothing of others.
+
+    Runs with unknown outcome, infrastructure failures, and a second run of one agent with the
+    same id do not count.
 
     Args:
         paired_by: "task", or the name of a label that pairs runs.
         margin: The loss of success rate that would be accepted, in (0, 1].
+
+    Raises:
+        InputError: The margin is no such number.
+    Source: Mehta, Patel and Gray 1985, J. Am. Stat. Assoc. 80, 969-973 (the exact test, as
+        `stratified_p_values`; large counts by Mantel and Haenszel 1959). The interval is that of
+        `paired_interval`, of `newcombe`, or else of `stratified_difference`.
     """
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin <= 1:
+        raise InputError(f"margin must be a number above 0 and at most 1, but is {margin!r:.40}.")
     before, after = _tally(baseline, paired_by), _tally(candidate, paired_by)
-    shared = before.tasks.keys() & after.tasks.keys()
-    if shared:
-        return _paired(before, after, sorted(shared), margin)
-    return _unpaired(before, after, margin)
+    if before.tasks and after.tasks:
+        return _judged(before, after, margin)
+    successes, runs = _total(before)
+    empty = "candidate" if runs else "baseline"
+    why = f"Not enough evidence: the {empty} has no runs with a known outcome."
+    needed = runs_needed(successes / runs if runs else 0.5, _LIFT)
+    return Verdict("not enough evidence", None, None, 0, 0, 0, needed, why)
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    tasks: Mapping[str, tuple[int, int]]
-    """Task → successes, runs."""
-    successes: int
-    runs: int
-
-    def solved(self, task: str) -> bool:
-        successes, runs = self.tasks[task]
-        return 2 * successes > runs
+    tasks: Mapping[str | None, tuple[int, int]]
+    """Task → successes, runs; None → those of runs without one."""
+    again: int
+    """Runs whose id their agent had already."""
 
 
 def _tally(traces: Iterable[Trace], paired_by: str) -> _Side:
-    tasks: dict[str, tuple[int, int]] = {}
-    successes = runs = 0
+    tasks: dict[str | None, tuple[int, int]] = {}
+    seen: set[tuple[str, str]] = set()
+    again = 0
     for trace in traces:
-        if trace.success is None or trace.failure_kind == "infrastructure":
+        # Runs without an id are rows of a table, which has none twice.
+        if trace.id and (trace.agent, trace.id) in seen:
+            again += 1
             continue
-        runs += 1
-        successes += trace.success
+        seen.add((trace.agent, trace.id))
+        if trace.success is None or failure_kind_of(trace) == "infrastructure":
+            continue
         task = trace.task if paired_by == "task" else trace.labels.get(paired_by)
-        if task is not None:
-            k, n = tasks.get(task, (0, 0))
-            tasks[task] = (k + trace.success, n + 1)
-    return _Side(tasks, successes, runs)
+        successes, runs = tasks.get(task, (0, 0))
+        tasks[task] = (successes + trace.success, runs + 1)
+    return _Side(tasks, again)
 
 
-def _paired(before: _Side, after: _Side, shared: list[str], margin: float) -> Verdict:
-    n = len(shared)
-    gained = sum(after.solved(t) and not before.solved(t) for t in shared)
-    lost = sum(before.solved(t) and not after.solved(t) for t in shared)
-    effect = (gained - lost) / n
-    interval = paired_interval(gained, lost, n)
-    p_value = mcnemar_exact(gained, lost)
+def _total(side: _Side, apart: Collection[str | None] = ()) -> tuple[int, int]:
+    """Successes and runs of all tasks but those `apart`."""
+    counts = [counts for task, counts in side.tasks.items() if task not in apart]
+    return sum(successes for successes, _ in counts), sum(runs for _, runs in counts)
+
+
+_Stratum = tuple[int, int, int, int]
+"""Successes and runs of the candidate, then of the baseline."""
+
+
+def _judged(before: _Side, after: _Side, margin: float) -> Verdict:
+    shared: dict[str | None, _Stratum] = {
+        task: (*after.tasks[task], *counts)
+        for task, counts in before.tasks.items()
+        if task is not None and task in after.tasks
+    }
+    pairs = list(shared.values())
+    others: _Stratum = (*_total(after, shared), *_total(before, shared))
+    p_value, test, effect, interval = _tested([*pairs, others] if _both(others) else pairs)
     decision = _decide(effect, interval, p_value, margin)
-    # One added to each cell, as in the interval: no difference yet is not none ever.
-    differing = (gained + lost + 2) / (n + 2)
-    more = _more(pairs_needed(differing, _LIFT), pairs_needed(differing, margin), n)
-    facts = f"of {n} shared tasks {gained} gained and {lost} lost (p = {p_value:.2g}, McNemar)"
+    gained, lost = _moved(pairs)
+    facts = [
+        f"{_counted(pairs, others)} (p = {p_value:.2g}, {test})",
+        _estimated(effect, interval, margin if decision == "not worse" else None),
+        *_left_out(before.again + after.again, others),
+    ]
     return Verdict(
         decision=decision,
         effect=effect,
         interval=interval,
-        n=n,
+        n=len(pairs) or others[1] + others[3],
         gained=gained,
         lost=lost,
-        more_needed=more if decision == "not enough evidence" else None,
-        why=_why(decision, facts, effect, interval, margin),
+        more_needed=_more(pairs, others, margin) if decision == "not enough evidence" else None,
+        why=f"{decision.capitalize()}: {'; '.join(facts)}.",
     )
 
 
-def _unpaired(before: _Side, after: _Side, margin: float) -> Verdict:
-    rate = before.successes / before.runs if before.runs else 0.5
-    needed = runs_needed(rate, _LIFT)
-    if not (before.runs and after.runs):
-        empty = "candidate" if before.runs else "baseline"
-        why = f"Not enough evidence: the {empty} has no runs with a known outcome."
-        return Verdict("not enough evidence", None, None, 0, 0, 0, needed, why)
-    split = (after.successes, after.runs, before.successes, before.runs)
-    effect = after.successes / after.runs - rate
-    interval = newcombe(*split)
-    p_value = fisher_exact(*split)
-    decision = _decide(effect, interval, p_value, margin)
-    more = _more(needed, runs_needed(rate, margin), min(before.runs, after.runs))
-    facts = (
-        f"no task was run on both sides; successes went from {before.successes}/{before.runs} "
-        f"to {after.successes}/{after.runs} (p = {p_value:.2g}, Fisher)"
-    )
-    return Verdict(
-        decision=decision,
-        effect=effect,
-        interval=interval,
-        n=before.runs + after.runs,
-        gained=0,
-        lost=0,
-        more_needed=more if decision == "not enough evidence" else None,
-        why=_why(decision, facts, effect, interval, margin),
-    )
+def _both(stratum: _Stratum) -> bool:
+    return stratum[1] > 0 and stratum[3] > 0
+
+
+def _tested(strata: Sequence[_Stratum]) -> tuple[float, str, float, Interval]:
+    """The p-value and the name of its test, the effect and its interval."""
+    effect, interval = stratified_difference(strata)
+    if all(n1 == n2 == 1 for _, n1, _, n2 in strata):
+        gained, lost = _moved(strata)
+        interval = paired_interval(gained, lost, len(strata))
+        return mcnemar_exact(gained, lost), "McNemar", effect, interval
+    if len(strata) == 1:
+        return fisher_exact(*strata[0]), "Fisher", effect, newcombe(*strata[0])
+    import numpy as np
+
+    k1, n1, k2, n2 = np.array(strata).T
+    places = np.arange(len(strata))
+    cells = np.stack([np.zeros_like(places), places, k1, n1], axis=1)
+    [p_value] = stratified_p_values(cells, np.stack([k1 + k2, n1 + n2], axis=1), 1)
+    return p_value, "Mantel-Haenszel", effect, interval
+
+
+def _moved(strata: Sequence[_Stratum]) -> tuple[int, int]:
+    """In how many the candidate's rate is higher, and in how many the baseline's."""
+    gained = sum(k1 * n2 > k2 * n1 for k1, n1, k2, n2 in strata)
+    return gained, sum(k1 * n2 < k2 * n1 for k1, n1, k2, n2 in strata)
 
 
 def _decide(effect: float, interval: Interval, p_value: float, margin: float) -> Decision:
@@ -159,15 +195,43 @@ def _decide(effect: float, interval: Interval, p_value: float, margin: float) ->
     return "not worse" if interval[0] > -margin else "not enough evidence"
 
 
-def _more(for_lift: int, for_margin: int, n: int) -> int:
-    """What is missing to see a change of `_LIFT`; where that is there already, of the margin."""
-    needed = next((size for size in (for_lift, for_margin) if size > n), 2 * n)
-    return needed - n
+def _more(pairs: Sequence[_Stratum], others: _Stratum, margin: float) -> int:
+    """What is missing to see a change of `_LIFT`; where that is there already, of the margin.
+
+    Other runs count as tasks that each side ran once.
+    """
+    k1, n1, k2, n2 = others
+    apart = min(n1, n2)
+    size = len(pairs) + apart
+    differing = sum((k1 / n1 - k2 / n2) ** 2 for k1, n1, k2, n2 in pairs)
+    if apart:
+        differing += apart * (k1 / n1 + k2 / n2 - 2 * k1 * k2 / (n1 * n2))
+    # Two more that differ, as in the intervals: no difference yet is not none ever.
+    share = (differing + 2) / (size + 2)
+    plans = (pairs_needed(share, lift) for lift in (_LIFT, max(margin, _FINEST)))
+    return next((plan for plan in plans if plan > size), 2 * size) - size
 
 
-def _why(decision: Decision, facts: str, effect: float, interval: Interval, margin: float) -> str:
+def _counted(pairs: Sequence[_Stratum], others: _Stratum) -> str:
+    gained, lost = _moved(pairs)
+    tasks = f"of {len(pairs)} shared tasks {gained} gained and {lost} lost"
+    if not _both(others):
+        return tasks
+    k1, n1, k2, n2 = others
+    went = f"went from {k2}/{n2} to {k1}/{n1}"
+    if pairs:
+        return f"{tasks}, and successes of other runs {went}"
+    return f"no task was run on both sides; successes {went}"
+
+
+def _estimated(effect: float, interval: Interval, margin: float | None) -> str:
     low, high = (f"{100 * end:+.0f}" for end in interval)
-    text = f"{decision.capitalize()}: {facts}; effect {100 * effect:+.0f} points [{low}, {high}]"
-    if decision == "not worse":
-        return f"{text}, above the margin of -{100 * margin:.0f}."
-    return f"{text}."
+    text = f"effect {100 * effect:+.0f} points [{low}, {high}]"
+    return text if margin is None else f"{text}, above the margin of -{100 * margin:g}"
+
+
+def _left_out(again: int, others: _Stratum) -> list[str]:
+    found = [f"{again} runs with the id of an earlier one do not count"] if again else []
+    if not _both(others) and (alone := others[1] + others[3]):
+        found.append(f"{alone} runs of tasks that only one side ran do not count")
+    return found

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
+from tracetune.errors import InputError
 from tracetune.traces.model import Trace
 
-__all__ = ["RewardRefs", "RewardSpec"]
+__all__ = ["LARGEST_WEIGHT", "RewardRefs", "RewardSpec"]
+
+LARGEST_WEIGHT = 1_000_000
+"""Of a weight, either way, and of the cap: rewards can be squared and added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +24,31 @@ class RewardRefs:
 
 @dataclass(frozen=True, slots=True)
 class RewardSpec:
-    """Weights of the reward's terms; each term lies in [0, 1] before its weight."""
+    """Weights of the reward's terms; each term lies in [0, 1] before its weight.
+
+    Raises:
+        InputError: One of them is no finite number or beyond ±`LARGEST_WEIGHT`, or the cap not
+            above 0.
+    """
 
     success_weight: float = 1.0
     latency_weight: float = -0.5
     attempts_weight: float = -0.3
     cap: float = 3.0
-    """Multiple of the reference at which a slow or long run stops getting worse."""
+    """Multiple of the reference at which a slow or long run stops getting worse; above 0."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            usable = isinstance(value, int | float) and not isinstance(value, bool)
+            least = 0 if field.name == "cap" else -math.inf
+            if not usable or not least < value < math.inf:
+                above = " above 0" if field.name == "cap" else ""
+                told = f"must be a finite number{above}, but is {value!r:.40}."
+                raise InputError(f"{field.name} of the reward {told}")
+            if abs(value) > LARGEST_WEIGHT:
+                told = f"must be within ±{LARGEST_WEIGHT:,}, but is {value!r:.40}."
+                raise InputError(f"{field.name} of the reward {told}")
 
     def reward(self, trace: Trace, refs: RewardRefs) -> float | None:
         """Return the trace's reward, or None when a term with a weight is unknown.

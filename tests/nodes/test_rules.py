@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from tracetune.nodes.configure_by_rules import replay_with_limit, tune_config
 from tracetune.nodes.guidelines import with_section
 from tracetune.nodes.update_by_rules import draft_by_rules
 from tracetune.stores.project import Parameter
+from tracetune.traces.metrics import compute_metrics
 from tracetune.traces.mining.habits import mine_habits
 from tracetune.traces.mining.patterns import mine_patterns
 from tracetune.traces.model import ToolCall, Trace
@@ -100,11 +102,82 @@ def test_a_step_limit_stays_where_few_runs_succeeded() -> None:
     assert "5 successful runs" in proposal.why
 
 
+def test_a_step_limit_that_is_low_already_stays_and_says_so() -> None:
+    [proposal] = tune_config(runs(), {"max_steps": 15}, {"max_steps": LIMIT}, RewardSpec())
+    assert proposal.after == 15
+    assert re.search(r"it is 15, and .* up to \d+ steps allow no limit lower than 15", proposal.why)
+
+
 def test_a_step_limit_stays_where_a_longer_run_may_have_succeeded() -> None:
     long = [*runs(), Trace("who knows", "a", success=None, turns=150)]
     [proposal] = tune_config(long, {"max_steps": 200}, {"max_steps": LIMIT}, RewardSpec())
     assert proposal.after == 200
     assert "1 runs longer than 15" in proposal.why
+
+
+EXCUSES = [
+    pytest.param({"success": False, "failure_kind": "infrastructure"}, id="an outage"),
+    pytest.param({"success": None, "failure_kind": "infrastructure"}, id="one not judged"),
+    pytest.param({"success": False, "failure_kind": "user"}, id="the user's failure"),
+    pytest.param(
+        {"success": False, "labels": {"error": "429 Too Many Requests"}}, id="a plain refusal"
+    ),
+]
+
+
+@pytest.mark.parametrize("values", EXCUSES)
+def test_failures_that_are_not_the_agents_lower_no_limit(values: Any) -> None:
+    excused = [Trace(f"x{i}", "a", turns=200, latency_s=900, **values) for i in range(5)]
+    [proposal] = tune_config(
+        [*runs()[:20], *excused], {"max_steps": 200}, {"max_steps": LIMIT}, RewardSpec()
+    )
+    assert proposal.after == 200
+    assert "no run that failed was longer than a limit of 15" in proposal.why
+
+
+@pytest.mark.parametrize("values", EXCUSES)
+def test_failures_that_are_not_the_agents_change_no_estimate(values: Any) -> None:
+    excused = [Trace(f"x{i}", "a", turns=200, latency_s=900, **values) for i in range(5)]
+    asked = {"max_steps": 200}, {"max_steps": LIMIT}, RewardSpec()
+    assert tune_config([*runs(), *excused], *asked) == tune_config(runs(), *asked)
+
+
+def test_a_limits_effect_is_measured_against_the_medians_of_the_runs() -> None:
+    asked = {"max_steps": 200}, {"max_steps": LIMIT}, RewardSpec()
+    [found] = compute_metrics(runs())
+    [proposal] = tune_config(runs(), *asked)
+    assert [proposal] == tune_config(runs(), *asked, found.refs)
+    # A third of the runs go from the cap of 3 × 10 s to 15 s; their calls stay above that of 3 × 1.
+    effect = 0.5 / 3 * (1 - 1.5 / 3)
+    assert proposal.effect == pytest.approx(effect, abs=1e-4)
+    assert proposal.interval is not None
+    low, high = proposal.interval
+    assert 0 < low < effect < high
+
+
+def test_runs_that_can_be_gone_through_once_are_enough() -> None:
+    limits = {"max_steps": LIMIT, "max_turns": LIMIT}
+    asked = {"max_steps": 200, "max_turns": 100}, limits, RewardSpec()
+    assert tune_config(iter(runs()), *asked) == tune_config(runs(), *asked)
+    assert [p.after for p in tune_config(iter(runs()), *asked)] == [15, 15]
+
+
+@pytest.mark.parametrize(
+    ("unknown", "effect"),
+    [
+        # 40 calls become 3 in a third of the runs; the median is 1.
+        pytest.param({"latency_s": None}, 0.3 / 3 * (1 - 3 / 10), id="calls are known"),
+        pytest.param({"latency_s": None, "attempts": None, "steps": ()}, None, id="none is"),
+    ],
+)
+def test_a_term_unknown_for_a_run_that_is_cut_off_is_left_out(
+    unknown: dict[str, Any], effect: float | None
+) -> None:
+    *others, last = runs()
+    traces, spec = [*others, replace(last, **unknown)], RewardSpec(cap=10)
+    [proposal] = tune_config(traces, {"max_steps": 200}, {"max_steps": LIMIT}, spec)
+    assert proposal.after == 15
+    assert proposal.effect == (None if effect is None else pytest.approx(effect, abs=1e-4))
 
 
 def test_a_frozen_or_unmarked_parameter_is_left_alone() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tracetune.traces.mining.stratified import risk_differences
 from tracetune.traces.stats import (
     benjamini_hochberg,
     fisher_exact,
@@ -12,6 +13,7 @@ from tracetune.traces.stats import (
     paired_interval,
     pairs_needed,
     runs_needed,
+    stratified_difference,
     wilson,
 )
 
@@ -82,6 +84,41 @@ def test_paired_interval_without_differences_still_has_a_width() -> None:
     low, high = paired_interval(0, 0, 40)
     assert low == -high
     assert high > 0.05
+
+
+@pytest.mark.parametrize(
+    ("stratum", "interval"),
+    [
+        # By hand, as Agresti and Caffo: 6/12 - 3/12 ± 1.96 · sqrt((.25 + .1875) / 12).
+        pytest.param((5, 10, 2, 10), (-0.1242, 0.6242), id="as many runs on both sides"),
+        # 11/12 - 51/52 ± 1.96 · sqrt(.0764 / 12 + .0189 / 52).
+        pytest.param((10, 10, 50, 50), (-0.2249, 0.0967), id="all of ten and all of fifty"),
+    ],
+)
+def test_the_difference_in_one_stratum_has_the_interval_of_agresti_and_caffo(
+    stratum: tuple[int, int, int, int], interval: tuple[float, float]
+) -> None:
+    k1, n1, k2, n2 = stratum
+    effect, found = stratified_difference([stratum])
+    assert effect == pytest.approx(k1 / n1 - k2 / n2)
+    assert found == pytest.approx(interval, abs=5e-5)
+
+
+def test_the_difference_over_pairs_is_nearly_that_of_paired_runs() -> None:
+    pairs = [(1, 1, 0, 1)] * 7 + [(0, 1, 1, 1)] + [(1, 1, 1, 1)] * 13
+    effect, (low, high) = stratified_difference(pairs)
+    assert effect == pytest.approx(6 / 21)
+    assert (low, high) == pytest.approx(paired_interval(7, 1, 21), abs=0.02)
+
+
+def test_the_difference_over_large_strata_is_the_one_of_patterns() -> None:
+    strata = [(300, 400, 250, 400), (90, 1000, 210, 2000), (41, 50, 700, 900)]
+    cells = np.array([(0, place, k1, n1) for place, (k1, n1, _, _) in enumerate(strata)])
+    totals = np.array([(k1 + k2, n1 + n2) for k1, n1, k2, n2 in strata])
+    [(effect, interval)] = risk_differences(cells, totals, 1)
+    found = stratified_difference(strata)
+    assert found[0] == pytest.approx(effect)
+    assert found[1] == pytest.approx(interval, abs=5e-4)
 
 
 @pytest.mark.parametrize(
