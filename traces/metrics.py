@@ -23,10 +23,7 @@ __all__ = [
     "count_metrics",
     "latency_histogram",
     "metrics_of",
-    "quantile",
 ]
-
-_TERMS = ("success", "latency", "attempts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,62 +127,78 @@ def metrics_of(
     return sorted(found, key=lambda one: [(v is None, str(v)) for v in one.group.values()])
 
 
-Histogram = list[tuple[float, int]]
-"""(value, how many runs), values ascending."""
+class Histogram:
+    """How many runs have which value.
+
+    Args:
+        values: Ascending.
+        runs: How many have each, at least one; as long as `values`.
+    """
+
+    def __init__(self, values: Sequence[float], runs: Sequence[int]) -> None:
+        self._values = values
+        self._runs = runs
+        self._ends = list(itertools.accumulate(runs))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def quantile(self, share: float) -> float | None:
+        """The quantile, interpolated between the two nearest runs; None where there are none."""
+        if not self._ends:
+            return None
+        last = len(self) - 1
+        rank = last * share
+        below = int(rank)
+        low, high = (
+            self._values[bisect.bisect_right(self._ends, place)]
+            for place in (below, min(below + 1, last))
+        )
+        return low + (high - low) * (rank - below)
+
+    def mean(self) -> float | None:
+        """The mean; None where there are no runs."""
+        if not self._ends:
+            return None
+        return self._sum(self._values) / len(self)
+
+    def capped(self, ref: float, cap: float) -> float:
+        """The mean of a reward's term, in [0, 1]: the share of `cap` times the reference."""
+        terms = [min(value / ref, cap) for value in self._values]
+        return self._sum(terms) / cap / len(self)
+
+    def _sum(self, values: Sequence[float]) -> float:
+        return sum([value * runs for value, runs in zip(values, self._runs, strict=True)])
 
 
 def latency_histogram(counts: GroupCounts) -> Histogram:
     """The group's latencies in seconds, each bin as its mean."""
     # A bin's mean stands for its values: exact where they are one, else at most a bin off.
-    return [(nanos / runs / 1e9, runs) for _, (runs, nanos) in sorted(counts.latency.items())]
+    bins = [pair for _, pair in sorted(counts.latency.items())]
+    return Histogram([nanos / runs / 1e9 for runs, nanos in bins], [runs for runs, _ in bins])
 
 
 def _attempts(counts: GroupCounts) -> Histogram:
-    return [(float(value), runs) for value, runs in sorted(counts.attempts.items())]
-
-
-def quantile(histogram: Histogram, share: float) -> float | None:
-    """The quantile, interpolated between the two nearest runs; None where there are none."""
-    if not histogram:
-        return None
-    ends = list(itertools.accumulate(runs for _, runs in histogram))
-    rank = (ends[-1] - 1) * share
-    below = int(rank)
-    low, high = (
-        histogram[bisect.bisect_right(ends, place)][0]
-        for place in (below, min(below + 1, ends[-1] - 1))
-    )
-    return low + (high - low) * (rank - below)
-
-
-def _runs(histogram: Histogram) -> int:
-    return sum(runs for _, runs in histogram)
-
-
-def _mean(histogram: Histogram) -> float | None:
-    runs = _runs(histogram)
-    return sum(value * n for value, n in histogram) / runs if runs else None
-
-
-def _capped(histogram: Histogram, ref: float, cap: float) -> float:
-    """The mean of a reward's term, in [0, 1]: the share of `cap` times the reference."""
-    total = sum(min(value / ref, cap) * runs for value, runs in histogram)
-    return total / cap / _runs(histogram)
+    made = sorted(counts.attempts.items())
+    return Histogram([float(value) for value, _ in made], [runs for _, runs in made])
 
 
 def _reward(
-    counts: GroupCounts, refs: RewardRefs, reward: RewardSpec
+    sums: Mapping[str, int],
+    latencies: Histogram,
+    attempts: Histogram,
+    refs: RewardRefs,
+    reward: RewardSpec,
 ) -> tuple[float | None, tuple[str, ...]]:
     """The mean reward, and the terms that it leaves out."""
-    counted = counts.sums["n"] - counts.sums["n_infrastructure"]
-    latencies, attempts = latency_histogram(counts), _attempts(counts)
+    counted = sums["n"] - sums["n_infrastructure"]
     terms: dict[str, float | None] = {"success": None, "latency": None, "attempts": None}
-    if counted and counts.sums["n_known"] == counted:
-        terms["success"] = counts.sums["successes"] / counted
-    if counted and _runs(latencies) == counted and refs.latency_s:
-        terms["latency"] = _capped(latencies, refs.latency_s, reward.cap)
-    if counted and _runs(attempts) == counted and refs.attempts:
-        terms["attempts"] = _capped(attempts, refs.attempts, reward.cap)
+    if counted and sums["n_known"] == counted:
+        terms["success"] = sums["successes"] / counted
+    if counted and len(latencies) == counted and refs.latency_s:
+        terms["latency"] = latencies.capped(refs.latency_s, reward.cap)
+    if counted and len(attempts) == counted and refs.attempts:
+        terms["attempts"] = attempts.capped(refs.attempts, reward.cap)
     weights = {name: getattr(reward, f"{name}_weight") for name in terms}
     wanted = {name: value for name, value in terms.items() if weights[name]}
     left_out = tuple(name for name, value in wanted.items() if value is None)
@@ -214,9 +227,9 @@ def _metrics(
     refs: Mapping[str, RewardRefs],
 ) -> Metrics:
     sums, latencies, attempts = counts.sums, latency_histogram(counts), _attempts(counts)
-    own = RewardRefs(quantile(latencies, 0.5), quantile(attempts, 0.5))
+    own = RewardRefs(latencies.quantile(0.5), attempts.quantile(0.5))
     used = refs.get(group.get("agent", ""), own)
-    reward_mean, left_out = _reward(counts, used, reward)
+    reward_mean, left_out = _reward(sums, latencies, attempts, used, reward)
     known, successes = sums["n_known"], sums["successes"]
     return Metrics(
         group=group,
@@ -227,9 +240,9 @@ def _metrics(
         success_rate=_share(successes, known),
         success_interval=wilson(successes, known) if known else None,
         latency_p50=own.latency_s,
-        latency_p95=quantile(latencies, 0.95),
-        attempts_mean=_mean(attempts),
-        attempts_p95=quantile(attempts, 0.95),
+        latency_p95=latencies.quantile(0.95),
+        attempts_mean=attempts.mean(),
+        attempts_p95=attempts.quantile(0.95),
         turns_max_success=counts.turns_max_success,
         tokens_in_mean=_share(sums["tokens_in_sum"], sums["tokens_in_n"]),
         tokens_out_mean=_share(sums["tokens_out_sum"], sums["tokens_out_n"]),

@@ -15,7 +15,6 @@ from tracetune.traces.metrics import (
     count_metrics,
     latency_histogram,
     metrics_of,
-    quantile,
 )
 from tracetune.traces.model import ToolCall, Trace
 from tracetune.traces.read import read_traces
@@ -249,7 +248,7 @@ def test_quantiles_of_many_latencies_are_at_most_half_a_percent_off(share: float
     exact = float(np.quantile(latencies, share))
     counts = partial(run(str(n), latency_s=value) for n, value in enumerate(latencies))
     [group] = counts.groups.values()
-    assert quantile(latency_histogram(group), share) == pytest.approx(exact, rel=0.005)
+    assert latency_histogram(group).quantile(share) == pytest.approx(exact, rel=0.005)
     assert len(group.latency) < 2000
 
 

@@ -7,13 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tracetune.errors import InputError
 from tracetune.traces.analytics.partials import (
     COLUMNS,
     PART_OF,
     RATIO,
     GroupCounts,
     MetricsPartial,
+    known_names,
 )
 from tracetune.traces.analytics.run import Run
 
@@ -29,21 +29,13 @@ def count_few(runs: Sequence[Run], by: Sequence[str]) -> MetricsPartial:
     Raises:
         InputError: A name in `by` is neither a column to group by nor any trace's label.
     """
-    names = _known(runs, by)
+    labels = {name for run in runs for name in run.trace.labels}
+    names = known_names(by, labels, some=bool(runs))
     groups: defaultdict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
         if {"agent", PART_OF} & set(names) or PART_OF not in run.trace.labels:
             groups[tuple(_value(run, name) for name in names)].append(run)
     return MetricsPartial(names, {values: _counts(own) for values, own in groups.items()})
-
-
-def _known(runs: Sequence[Run], by: Sequence[str]) -> tuple[str, ...]:
-    labels = {name for run in runs for name in run.trace.labels}
-    unknown = [name for name in by if name not in COLUMNS and name not in labels]
-    if unknown and runs:
-        expected = ", ".join([*COLUMNS, *sorted(labels - set(COLUMNS))])
-        raise InputError(f"Cannot group traces by {unknown[0]!r}; expected: {expected}.")
-    return tuple(name for name in by if name not in unknown)
 
 
 def _value(run: Run, name: str) -> Any:
@@ -83,7 +75,7 @@ def _counts(runs: Sequence[Run]) -> GroupCounts:
 
 
 def _latencies(seconds: Iterable[float | None]) -> dict[int, tuple[int, int]]:
-    """Bins as in sql/latency_counts.sql."""
+    """Bins as in sql/metric_counts.sql."""
     bins: dict[int, tuple[int, int]] = {}
     for latency in seconds:
         if latency is not None:

@@ -42,6 +42,8 @@ __all__ = ["PROCESSES", "Order", "answered", "processes_of", "read_parts"]
 PROCESSES = "TRACETUNE_PROCESSES"
 """The environment's name for how many processes read foreign formats; 1: this one alone."""
 
+Connected = Callable[[], "DuckDBPyConnection"]
+
 _MOST = 4
 """Unless told otherwise: each process may hold some hundred MB."""
 
@@ -126,18 +128,24 @@ def answered(order: Order | PieceOrder) -> Any:
 
 
 def read_parts(
-    files: Sequence[Path], order: Order, db: DuckDBPyConnection, processes: int
+    files: Sequence[Path], order: Order, connected: Connected, processes: int
 ) -> list[Part]:
     """The parts of all files, in the order of their first files; foreign ones by many processes.
 
     Which process reads a file decides nothing but the time it takes.
+
+    Args:
+        connected: Gives a database for the parts that are not at hand; it is closed.
 
     Raises:
         TraceError: As `Order.fill`.
     """
 
     def make(groups: Iterable[Sequence[Path]]) -> Iterator[Part]:
-        return _made([replace(order, files=tuple(group)) for group in groups], db, processes)
+        orders = [replace(order, files=tuple(group)) for group in groups]
+        if orders:
+            with connected() as db:
+                yield from _made(orders, db, processes)
 
     shelf = Shelf(order.folder) if order.shelved else None
     together = TOGETHER

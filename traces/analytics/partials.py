@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-__all__ = ["COLUMNS", "PART_OF", "RATIO", "GroupCounts", "MetricsPartial", "count_runs", "grouped"]
+from tracetune.errors import InputError
+
+__all__ = [
+    "COLUMNS",
+    "PART_OF",
+    "RATIO",
+    "SUMS",
+    "GroupCounts",
+    "MetricsPartial",
+    "count_runs",
+    "grouped",
+    "known_names",
+]
 
 RATIO = 1.005
-"""How wide a bin of latencies is: quantiles are at most 0.5 % off (sql/latency_counts.sql).
+"""How wide a bin of latencies is: quantiles are at most 0.5 % off (sql/metric_counts.sql).
 
 A bin's sum is kept beside its count, so where a bin holds one value, quantiles are exact.
 Source: DDSketch, Masson et al., VLDB 2019 (arXiv 1908.10693), section 2.
@@ -26,8 +39,27 @@ COLUMNS = ("agent", "ended_by", "failure_kind", "release", "success", "task")
 
 PART_OF = "part_of"
 
+SUMS = (
+    "n_known",
+    "successes",
+    "tokens_in_sum",
+    "tokens_in_n",
+    "tokens_out_sum",
+    "tokens_out_n",
+    "cost_sum",
+    "cost_n",
+    "at_limit_sum",
+    "at_limit_n",
+)
+"""What is counted of runs beside their number, in the order of sql/metric_counts.sql."""
+
+_KINDS = ("tool", "attempts", "infrastructure", "latency")
+"""Of the rows of sql/metric_counts.sql."""
+
 _Key = TypeVar("_Key")
 Rows = Callable[[str], Sequence[Mapping[str, Any]]]
+Numbers = dict[str | None, tuple[int, ...]]
+"""Those of one kind in sql/metric_counts.sql, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +67,7 @@ class GroupCounts:
     """One group's counts and sums."""
 
     sums: Mapping[str, int] = field(default_factory=dict)
-    """By column of sql/run_counts.sql that adds up."""
+    """By name: "n", "n_infrastructure" and `SUMS`, which are of all other runs."""
     turns_max_success: int | None = None
     attempts: Mapping[int, int] = field(default_factory=dict)
     """Attempts → how many runs made as many."""
@@ -113,36 +145,55 @@ class MetricsPartial:
         return cls(tuple(row["by"]), groups)
 
 
-_TOOL = ("calls", "errors", "distinct_calls", "runs", "runs_known", "successes")
-
-
 def count_runs(rows: Rows, by: Sequence[str]) -> MetricsPartial:
-    """Count the runs of the view `grouped`, which is `grouped(by)`.
+    """Count the runs of the table `grouped`, which is `grouped(by)`.
 
     Args:
         rows: Runs the SQL text of that name, on any engine.
     """
-    sums = {row["grp"]: row for row in rows("run_counts")}
-    attempts: dict[str, dict[int, int]] = {grp: {} for grp in sums}
-    latency: dict[str, dict[int, tuple[int, int]]] = {grp: {} for grp in sums}
-    tools: dict[str, dict[str, tuple[int, ...]]] = {grp: {} for grp in sums}
-    for row in rows("attempt_counts"):
-        attempts[row["grp"]][int(row["attempts"])] = int(row["runs"])
-    for row in rows("latency_counts"):
-        latency[row["grp"]][int(row["bin"])] = int(row["runs"]), int(row["nanos"])
-    for row in rows("tool_counts"):
-        tools[row["grp"]][row["name"]] = tuple(int(row[name]) for name in _TOOL)
-    groups = {
-        _values(grp, by): GroupCounts(
-            sums={n: int(v or 0) for n, v in row.items() if n not in ("grp", "turns_max_success")},
-            turns_max_success=_whole(row["turns_max_success"]),
-            attempts=attempts[grp],
-            latency=latency[grp],
-            tools=tools[grp],
-        )
-        for grp, row in sums.items()
-    }
+    found: defaultdict[str | None, dict[str, Numbers]] = defaultdict(
+        lambda: {kind: {} for kind in _KINDS}
+    )
+    for row in rows("metric_counts"):
+        numbers = tuple(map(int, row["numbers"].split(",")))
+        found[row["grp"]][row["kind"]][row["name"]] = numbers
+    groups = {_values(grp, by): _counts(**numbers) for grp, numbers in found.items()}
     return MetricsPartial(tuple(by), groups)
+
+
+def _counts(
+    tool: Numbers, attempts: Numbers, infrastructure: Numbers, latency: Numbers
+) -> GroupCounts:
+    size = 1 + len(SUMS)
+    sums = [row[:size] for row in attempts.values()] or [(0,) * size]
+    turns = [most for row in attempts.values() for most in row[size:]]
+    n, *others = map(sum, zip(*sums, strict=True))
+    failed = sum(row[0] for row in infrastructure.values())
+    bins = latency.get(None, ())
+    return GroupCounts(
+        sums={"n": n + failed, "n_infrastructure": failed} | dict(zip(SUMS, others, strict=True)),
+        turns_max_success=max(turns, default=None),
+        attempts={int(made): row[0] for made, row in attempts.items() if made is not None},
+        latency=dict(zip(bins[::3], zip(bins[1::3], bins[2::3], strict=True), strict=True)),
+        tools={str(name): counts for name, counts in tool.items()},
+    )
+
+
+def known_names(by: Sequence[str], labels: Set[str], *, some: bool) -> tuple[str, ...]:
+    """The names to group by: `by`, or none of the unknown ones where there is no run.
+
+    Args:
+        labels: The runs' labels; none are needed where `by` names columns alone.
+        some: Whether there is a run.
+
+    Raises:
+        InputError: A name is neither a column to group by nor a label.
+    """
+    unknown = [name for name in by if name not in COLUMNS and name not in labels]
+    if unknown and some:
+        expected = ", ".join([*COLUMNS, *sorted(labels - set(COLUMNS))])
+        raise InputError(f"Cannot group traces by {unknown[0]!r}; expected: {expected}.")
+    return tuple(name for name in by if name not in unknown)
 
 
 def grouped(by: Sequence[str]) -> str:
@@ -193,10 +244,6 @@ def _taken_apart(grp: str, count: int) -> list[str | None]:
         values.append(rest[: int(size)])
         grp = rest[int(size) :]
     return values
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
 
 
 def _added(one: Mapping[_Key, int], other: Mapping[_Key, int]) -> dict[_Key, int]:

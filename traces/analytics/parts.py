@@ -43,12 +43,18 @@ class Part:
     redacted: Counter[str] = field(default_factory=Counter)
     agents: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Agent → how many runs it has, and the sum of their digests."""
-    metrics: MetricsPartial | None = None
-    """By agent; None where it was not counted."""
+    metrics: MetricsPartial | str | None = None
+    """By agent, or the JSON of that: few ask for it. None where it was not counted."""
 
     def table(self, name: str) -> Path:
         """Where a table is."""
         return self.folder / f"{name}.parquet"
+
+    def counted(self) -> MetricsPartial | None:
+        """The metrics by agent; None where they were not counted."""
+        if isinstance(self.metrics, str):
+            return MetricsPartial.from_json(self.metrics)
+        return self.metrics
 
     def fresh(self) -> bool:
         """Whether the files are what they were."""
@@ -63,7 +69,7 @@ class Part:
             "useless": self.useless,
             "redacted": self.redacted,
             "agents": self.agents,
-            "metrics": self.metrics.to_json() if self.metrics else None,
+            "metrics": self.metrics.to_json() if isinstance(self.metrics, MetricsPartial) else None,
         }
         (self.folder / _MANIFEST).write_text(json.dumps(row), encoding="utf-8")
 
@@ -80,7 +86,7 @@ class Part:
                 useless=tuple(row["useless"]),
                 redacted=Counter(row["redacted"]),
                 agents={name: (runs, digest) for name, (runs, digest) in row["agents"].items()},
-                metrics=MetricsPartial.from_json(row["metrics"]) if row["metrics"] else None,
+                metrics=row["metrics"],
             )
             whole = all(part.table(name).stat().st_size for name in _TABLES)
         except (AttributeError, LookupError, OSError, TypeError, ValueError):

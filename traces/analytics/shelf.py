@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -35,10 +36,7 @@ class Shelf:
     @classmethod
     def of(cls, cache: Path, settings: object) -> Shelf:
         """The shelf in a cache for settings that decide what is read, as JSON."""
-        # What is read, what is taken out as a secret, and what stands for the content of a run
-        # changes with the versions of these.
-        made_by = [version(name) for name in ("tracetune", "detect-secrets", "duckdb")]
-        content = json.dumps([LAYOUT, made_by, settings], sort_keys=True, default=repr)
+        content = json.dumps([LAYOUT, _made_by(), settings], sort_keys=True, default=repr)
         name = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
         folder = cache / f"traces-{name}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +70,12 @@ class Shelf:
             shutil.rmtree(made, ignore_errors=True)
             raise
         return replace(part, folder=place)
+
+
+@functools.cache
+def _made_by() -> list[str]:
+    """Versions of what decides what is read, what goes as a secret, and what stands for content."""
+    return [version(name) for name in ("tracetune", "detect-secrets", "duckdb")]
 
 
 def parts_of(

@@ -12,7 +12,7 @@ from typing import Any
 from tracetune.errors import TraceError
 from tracetune.traces.analytics.orders import Order
 from tracetune.traces.analytics.parts import Part
-from tracetune.traces.read import FORMATS, ReadTraces, read_traces
+from tracetune.traces.read import FORMATS, ReadTraces, paths_or_records, read_traces
 from tracetune.traces.readers.base import BadRecord
 from tracetune.traces.readers.files import find_files
 from tracetune.traces.redaction import Redactor
@@ -38,7 +38,8 @@ class Sources:
         on_bad: Callable[[BadRecord], None] | None,
         redactor: Redactor,
     ) -> None:
-        self._source = source
+        paths, records = paths_or_records(source)
+        self._source = paths or records
         self._settings = settings
         self._redactor = redactor
         self._named: set[str] = set()
@@ -47,10 +48,8 @@ class Sources:
         """In the order to be read; None when the source is data in memory."""
         if settings["format"] not in FORMATS:
             self.records()  # says what is expected
-        if isinstance(source, str | os.PathLike):
-            self.files = self._found([source])
-        elif isinstance(source, list | tuple) and source and all(map(_is_path, source)):
-            self.files = self._found(source)
+        if paths:
+            self.files = self._found(paths)
 
     def order(self, folder: Path, *, shelved: bool) -> Order:
         """An order for parts in a folder, still without files."""
@@ -68,7 +67,7 @@ class Sources:
     def key(self) -> dict[str, Any]:
         """What decides which traces a file has, besides the file, as JSON."""
         mapping = self._settings["mapping"]
-        if _is_path(mapping):
+        if isinstance(mapping, str | os.PathLike):
             mapping = hashlib.blake2b(Path(mapping).read_bytes(), digest_size=8).hexdigest()
         redacts = {name: value for name, value in vars(self._redactor).items() if name != "counts"}
         plain = {k: v for k, v in redacts.items() if isinstance(v, bool | str | None)}
@@ -115,10 +114,6 @@ class Sources:
                 self._named.update(map(str, paths))
             found += paths
         return list(dict.fromkeys(found))
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str | os.PathLike)
 
 
 def _warn(bad: BadRecord) -> None:

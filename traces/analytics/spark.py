@@ -30,7 +30,7 @@ Session = Any
 """A `pyspark.sql.SparkSession`: pyspark is too large to be there wherever types are checked."""
 Frame = Any
 
-_COUNTS = ("run_counts", "attempt_counts", "latency_counts", "tool_counts", "known_runs")
+_COUNTS = ("metric_counts", "known_runs")
 _MADE = "CREATE OR REPLACE TEMP TABLE "
 _TYPES = {"VARCHAR": "STRING", "HUGEINT": "DECIMAL(38, 0)"}
 

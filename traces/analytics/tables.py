@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
-
-from tracetune.errors import InputError, TraceError
+from tracetune.errors import TraceError
 from tracetune.traces.analytics import views
+from tracetune.traces.analytics.database import Database
 from tracetune.traces.analytics.doubles import told_doubles
 from tracetune.traces.analytics.errors_text import error_key
-from tracetune.traces.analytics.load import connect, put
+from tracetune.traces.analytics.load import sql_text
 from tracetune.traces.analytics.making import PartMaker
 from tracetune.traces.analytics.orders import Order, processes_of, read_parts
-from tracetune.traces.analytics.partials import COLUMNS, MetricsPartial, count_runs
+from tracetune.traces.analytics.partials import (
+    COLUMNS,
+    MetricsPartial,
+    count_runs,
+    known_names,
+)
 from tracetune.traces.analytics.parts import Part
-from tracetune.traces.analytics.sample import COMMENTED, KEPT, bounds
+from tracetune.traces.analytics.sample import COMMENTED, KEPT
 from tracetune.traces.analytics.shelf import Shelf
 from tracetune.traces.analytics.sources import Source, Sources
 from tracetune.traces.analytics.spool import Placed, Refusals, placed
-from tracetune.traces.failures import failure_kind_of
+from tracetune.traces.analytics.whole import whole_runs
 from tracetune.traces.model import Trace
 from tracetune.traces.readers.base import BadRecord
-from tracetune.traces.readers.canonical import trace_of
 from tracetune.traces.redaction import Redactor
 
 __all__ = ["COMMENTED", "KEPT", "STEP_LIMITS", "TraceTables", "error_key", "opened"]
@@ -44,13 +46,14 @@ class TraceTables:
     runs they are not kept. `len()` is their number.
 
     A trace that cannot be counted is set aside, and a warning says how many were: the second of
-    an agent with one id (each would count for the other), or one with a number out of range.
+    an agent with one id (each would count for the other), or one with a value out of range or of
+    the wrong type.
 
     Args:
         strict: Set nothing aside; so are traces that `read_traces` reads so.
 
     Raises:
-        TraceError: A value has the wrong type. With `strict`, a trace cannot be counted.
+        TraceError: They are no traces. With `strict`, a trace cannot be counted.
     """
 
     def __init__(self, traces: Iterable[Trace], *, strict: bool = False) -> None:
@@ -140,7 +143,6 @@ class TraceTables:
     def close(self) -> None:
         """Free the tables; closing twice does nothing."""
         self._db.close()
-        self._folder.cleanup()
 
     def kept(self, agent: str) -> list[Trace]:
         """A bounded sample of the agent's runs, whole, by id: up to `KEPT` of each outcome.
@@ -148,7 +150,7 @@ class TraceTables:
         Which they are depends on the runs alone, not on their order or where they were read:
         those with the lowest marks, as many as 64 MB hold. Secrets are redacted.
         """
-        return sorted(self._kept(agent), key=lambda trace: trace.id)
+        return sorted(self._whole(agent), key=lambda trace: trace.id)
 
     def commented(self, agent: str) -> list[Trace]:
         """The agent's runs that have feedback, whole, by id: up to `COMMENTED` of each outcome.
@@ -156,21 +158,22 @@ class TraceTables:
         Feedback is rare: most of these may not be `kept`. They stand for no other runs. Bounded
         as `kept`, by 16 MB.
         """
-        return sorted(self._kept(agent, commented=True), key=lambda trace: trace.id)
+        return sorted(self._whole(agent, commented=True), key=lambda trace: trace.id)
 
     def traces(self, agent: str, ids: Iterable[str]) -> list[Trace]:
         """The runs with these ids among those `kept`, in the order asked for."""
         wanted = list(dict.fromkeys(ids))
-        found = {trace.id: trace for trace in self._kept(agent, wanted)}
+        found = {trace.id: trace for trace in self._whole(agent, wanted)}
         return [found[id] for id in wanted if id in found]
 
-    def clean_rows(self, agent: str, ids: Iterable[str]) -> dict[str, dict[str, Any]] | None:
-        """The same runs as canonical rows, by id; None where these may hold secrets."""
+    def clean_lines(self, runs: Collection[tuple[str, str]]) -> list[tuple[str, str, str]] | None:
+        """Agent, id and line of JSON of those runs, given by agent and id, that are among those
+        `kept`; None where lines may hold secrets."""
         if not self._lasting():
             return None
-        asked = {"agent": agent, "ids": list(ids), "commented": False}
-        rows = views.rows_of(self._db, "kept_runs", asked)
-        return {row["trace_id"]: orjson.loads(row["line"]) for row in rows}
+        agents, ids = [agent for agent, _ in runs], [id for _, id in runs]
+        self._db.put("asked", {"agent": ("VARCHAR", agents), "trace_id": ("VARCHAR", ids)})
+        return self._db.execute(sql_text("kept_lines")).fetchall()
 
     def query(self, name: str, /, **params: Any) -> list[dict[str, Any]]:
         """The rows of `traces/sql/<name>.sql`, as dicts by column name."""
@@ -186,8 +189,8 @@ class TraceTables:
         Raises:
             InputError: As `group`.
         """
-        at_hand = [part.metrics for part in self._parts if part.metrics is not None]
-        if tuple(by) == ("agent",) and len(at_hand) == len(self._parts) and not self._doubles:
+        if tuple(by) == ("agent",) and self._lasting() and not self._doubles:
+            at_hand = [counted for part in self._parts if (counted := part.counted())]
             return MetricsPartial(("agent",), {}).merge(*at_hand)
         return count_runs(self.query, self.group(by))
 
@@ -200,18 +203,16 @@ class TraceTables:
         Raises:
             InputError: A name in `by` is neither a column to group by nor any trace's label.
         """
-        labels = {row[0] for row in self._db.execute("SELECT DISTINCT name FROM labels").fetchall()}
-        if unknown := [name for name in by if name not in COLUMNS and name not in labels]:
-            if len(self):
-                expected = ", ".join([*COLUMNS, *sorted(labels - set(COLUMNS))])
-                raise InputError(f"Cannot group traces by {unknown[0]!r}; expected: {expected}.")
-            by = [name for name in by if name not in unknown]
-        views.group_runs(self._db, by)
-        return tuple(by)
+        labels = []
+        if not set(by) <= set(COLUMNS):
+            labels = self._db.execute("SELECT DISTINCT name FROM labels").fetchall()
+        names = known_names(by, {name for (name,) in labels}, some=bool(len(self)))
+        self._db.group(names)
+        return names
 
     def put(self, table: str, columns: Mapping[str, tuple[str, Sequence[Any]]]) -> None:
         """Replace a small helper table: column name → (SQL type, values), equally long."""
-        put(self._db, table, columns)
+        self._db.put(table, columns)
 
     def rows(self, agent: str) -> dict[str, Any]:
         """What a reward and a comparison take of every run, as arrays by column name."""
@@ -238,61 +239,58 @@ class TraceTables:
     @contextlib.contextmanager
     def only(self, folder: Path) -> Iterator[None]:
         """Ask about the traces of one part alone."""
-        views.connect_views(self._db, [folder])
+        self._db.use([folder])
         try:
             yield
         finally:
-            views.connect_views(self._db, [part.folder for part in self._parts], self._doubles)
+            self._db.use([part.folder for part in self._parts], self._doubles)
 
     def _take_in(
         self, traces: Iterable[Placed], refuse: Callable[[BadRecord], None], redactor: Redactor
     ) -> None:
         self._begin(redactor)
         with self._all_or_nothing():
-            self._use([self._maker().of_traces(self._room(), traces, refuse)])
+            self._use([self._made(traces, refuse)])
 
     def _begin(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._folder = tempfile.TemporaryDirectory(prefix="tracetune-", ignore_cleanup_errors=True)
-        self._db = connect(Path(self._folder.name, "spill"))
+        self._db = Database()
         self._agents: dict[str, tuple[int, int]] = {}
         self._parts: list[Part] = []
         self._doubles: list[views.Double] = []
 
     @contextlib.contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        import duckdb
-
         try:
             yield
-        except duckdb.Error as error:
-            reason = str(error).splitlines()[0].replace(self._folder.name, "the traces")
+        except BaseException as error:
             self.close()
+            import duckdb
+
+            if not isinstance(error, duckdb.Error):
+                raise
+            reason = str(error).splitlines()[0].replace(str(self._db.folder), "the traces")
             raise TraceError(f"The traces cannot be put into tables: {reason}") from error
-        except BaseException:
-            self.close()
-            raise
 
-    def _room(self) -> Path:
-        return Path(tempfile.mkdtemp(prefix="part-", dir=self._folder.name))
-
-    def _maker(self) -> PartMaker:
-        return PartMaker(
-            self._db,
-            lambda *_: iter(()),
-            self._redactor,
-            direct=False,
-            fatal=lambda _: True,
-            lasting=False,
-        )
+    def _made(self, traces: Iterable[Placed], refuse: Callable[[BadRecord], None]) -> Part:
+        folder = Path(tempfile.mkdtemp(prefix="part-", dir=self._db.folder))
+        with self._db.aside() as db:
+            maker = PartMaker(
+                db,
+                lambda *_: iter(()),
+                self._redactor,
+                direct=False,
+                fatal=lambda _: True,
+                lasting=False,
+            )
+            return maker.of_traces(folder, traces, refuse)
 
     def _read(self, sources: Sources, cache: Path | None, processes: int) -> None:
         order = None
         if sources.files is None:
-            records = placed(sources.records())
-            parts = [self._maker().of_traces(self._room(), records, sources.set_aside)]
+            parts = [self._made(placed(sources.records()), sources.set_aside)]
         else:
-            folder = Shelf.of(cache, sources.key()).folder if cache else Path(self._folder.name)
+            folder = Shelf.of(cache, sources.key()).folder if cache else self._db.folder
             order = sources.order(folder, shelved=cache is not None)
             parts = self._parts_of(sources.files, order, processes)
         sources.report(parts)
@@ -304,37 +302,24 @@ class TraceTables:
             self._redactor.counts.update(part.redacted)
 
     def _parts_of(self, files: Sequence[Path], order: Order, processes: int) -> list[Part]:
-        return read_parts(files, order, self._db, processes)
+        return read_parts(files, order, self._db.aside, processes)
 
     def _use(self, parts: list[Part]) -> None:
         self._parts = parts
         folders = [part.folder for part in parts]
-        views.connect_views(self._db, folders)
-        if len(parts) > 1 and (doubles := views.doubles_of(self._db, folders)):
-            self._doubles = doubles
-            views.connect_views(self._db, folders, doubles)
-            sums = [views.agent_sums(self._db)]
-        else:
-            sums = [part.agents for part in parts]
-        for agents in sums:
+        if len(parts) > 1:
+            self._doubles = views.doubles_of(self._db, folders)
+        self._db.use(folders, self._doubles)
+        sums = [part.agents for part in parts]
+        for agents in [views.agent_sums(self._db)] if self._doubles else sums:
             for agent, (runs, digest) in agents.items():
                 held = self._agents.get(agent, (0, 0))
                 self._agents[agent] = held[0] + runs, held[1] + digest
 
-    def _kept(
-        self, agent: str, ids: list[str] | None = None, *, commented: bool = False
+    def _whole(
+        self, agent: str, ids: Sequence[str] | None = None, *, commented: bool = False
     ) -> Iterator[Trace]:
-        most, most_bytes = bounds(commented=commented)
-        spent: dict[bool | None, list[int]] = {}
-        asked = {"agent": agent, "ids": ids, "commented": commented}
-        for row in views.rows_of(self._db, "kept_runs", asked):
-            count = spent.setdefault(row["success"], [0, 0])
-            count[0] += 1
-            count[1] += len(row["line"].encode())
-            if ids is not None or (count[0] <= most and count[1] <= most_bytes):
-                trace = self._redactor.trace(trace_of(orjson.loads(row["line"])))
-                kind = failure_kind_of(trace)
-                yield trace if kind == trace.failure_kind else replace(trace, failure_kind=kind)
+        return whole_runs(self._db, self._redactor, agent, ids, commented=commented)
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tracetune.traces.analytics.load import TABLES, put, sql_text, write
+from tracetune.traces.analytics.load import TABLES, sql_text, write
 from tracetune.traces.analytics.partials import grouped
 from tracetune.traces.analytics.sample import Sample
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 __all__ = [
+    "Asked",
     "Double",
     "agent_sums",
     "columns_of",
@@ -21,6 +22,7 @@ __all__ = [
     "doubles_of",
     "group_runs",
     "rows_of",
+    "table_texts",
     "write_kept",
 ]
 
@@ -28,27 +30,41 @@ Double = tuple[str, str, str]
 """Folder of a part, agent and id of a run that counts in an earlier part."""
 
 
-def connect_views(
-    db: DuckDBPyConnection, folders: Sequence[Path], doubles: Sequence[Double] = ()
-) -> None:
-    """Define runs, calls, labels and kept as those of all parts together, without doubles."""
-    if doubles:
-        columns = zip(("folder", "agent", "trace_id"), zip(*doubles, strict=True), strict=True)
-        put(db, "doubles", {name: ("VARCHAR", values) for name, values in columns})
+class Asked(Protocol):
+    """What answers SQL: a DuckDB, or what stands before one."""
+
+    def execute(self, query: str, values: Any, /) -> DuckDBPyConnection:
+        """Run SQL with values by the names of its parameters."""
+        ...
+
+
+def table_texts(folders: Sequence[Path], *, without: bool = False) -> dict[str, str]:
+    """SQL of runs, calls, labels and kept, by name: those of all parts together.
+
+    Args:
+        without: Leave out the runs in the table `doubles`.
+    """
+    texts = {}
     for name in (*TABLES, "kept"):
         paths = ", ".join(f"'{_quoted(folder / f'{name}.parquet')}'" for folder in folders)
-        query = f"SELECT * FROM read_parquet([{paths}])"
-        if doubles:
-            query = (
+        texts[name] = f"SELECT * FROM read_parquet([{paths}])"
+        if without:
+            texts[name] = (
                 "SELECT t.* EXCLUDE (filename)"
                 f" FROM read_parquet([{paths}], filename = true) AS t WHERE NOT EXISTS ("
                 "SELECT 1 FROM doubles AS d WHERE d.trace_id = t.trace_id AND d.agent = t.agent"
                 f" AND t.filename = CONCAT(d.folder, '/{name}.parquet'))"
             )
-        db.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
+    return texts
 
 
-def doubles_of(db: DuckDBPyConnection, folders: Sequence[Path]) -> list[Double]:
+def connect_views(db: DuckDBPyConnection, folders: Sequence[Path]) -> None:
+    """Define runs, calls, labels and kept as those of all parts together."""
+    for name, text in table_texts(folders).items():
+        db.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
+
+
+def doubles_of(db: Asked, folders: Sequence[Path]) -> list[Double]:
     """The runs that an earlier part has too, by the order of the folders."""
     places = {str(folder / "runs.parquet"): place for place, folder in enumerate(folders)}
     rows = rows_of(db, "shared_runs", {"paths": list(places)})
@@ -61,7 +77,7 @@ def doubles_of(db: DuckDBPyConnection, folders: Sequence[Path]) -> list[Double]:
     return doubles
 
 
-def agent_sums(db: DuckDBPyConnection) -> dict[str, tuple[int, int]]:
+def agent_sums(db: Asked) -> dict[str, tuple[int, int]]:
     """How many runs each agent has, and the sum of their digests."""
     return {row["agent"]: (row["runs"], int(row["digest"])) for row in rows_of(db, "agent_sums")}
 
@@ -71,18 +87,14 @@ def group_runs(db: DuckDBPyConnection, by: Sequence[str]) -> None:
     db.execute(f"CREATE OR REPLACE TEMP VIEW grouped AS {grouped(by)}")
 
 
-def rows_of(
-    db: DuckDBPyConnection, name: str, values: Mapping[str, Any] | None = None
-) -> list[dict[str, Any]]:
+def rows_of(db: Asked, name: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The rows of `traces/sql/<name>.sql`, as dicts by column name."""
     cursor = db.execute(sql_text(name), values or {})
     columns = [column[0] for column in cursor.description or ()]
     return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
-def columns_of(
-    db: DuckDBPyConnection, name: str, values: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def columns_of(db: Asked, name: str, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The columns of `traces/sql/<name>.sql` as arrays, masked where unknown."""
     return dict(db.execute(sql_text(name), values or {}).fetchnumpy())
 

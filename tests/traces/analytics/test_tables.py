@@ -4,6 +4,8 @@ import math
 import os
 import random
 import re
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +34,8 @@ def run(id: str, *calls: ToolCall, **values: object) -> Trace:
 
 
 def used_calls(tables: TraceTables) -> dict[str, tuple[int, int]]:
-    tables.group(["agent"])
-    return {row["name"]: (row["calls"], row["runs"]) for row in tables.query("tool_counts")}
+    [counts] = tables.count([]).groups.values()
+    return {name: (own[0], own[3]) for name, own in counts.tools.items()}
 
 
 @pytest.mark.parametrize(
@@ -165,8 +167,8 @@ def test_hostile_text_reaches_the_tables_as_data() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_latency_that_is_no_number_is_unknown(value: float) -> None:
     with TraceTables([run("1", latency_s=value)]) as tables:
-        tables.group([])
-        assert tables.query("latency_counts") == []
+        [counts] = tables.count([]).groups.values()
+    assert counts.latency == {}
 
 
 def counted(held: Any) -> int:
@@ -182,6 +184,10 @@ OUT_OF_RANGE = [
     pytest.param({"latency_s": -1e30}, "9: latency_s is -1e\\+30, expected", id="a negative time"),
     pytest.param({"cost_usd": 1e30}, "9: cost_usd is 1e\\+30, expected", id="a large cost"),
     pytest.param({"cost_usd": "dear"}, "9: cost_usd is 'dear', expected", id="a cost in words"),
+    pytest.param({"attempts": -1}, "9: attempts is -1, expected", id="less than no calls"),
+    pytest.param({"success": 1}, "9: success is 1, expected true or false", id="a number for true"),
+    pytest.param({"feedback": 5}, "9: feedback is 5, expected text", id="a number for feedback"),
+    pytest.param({"failure_kind": "me"}, "9: failure_kind is 'me', expected", id="another failure"),
 ]  # fmt: skip
 
 
@@ -190,6 +196,7 @@ OUT_OF_RANGE = [
     "ask",
     [
         pytest.param(lambda traces: compute_metrics(traces)[0].n, id="metrics"),
+        pytest.param(lambda traces: counted(TraceTables(traces)), id="tables"),
         pytest.param(lambda traces: counted(few_or_tables(traces)), id="a few"),
     ],
 )
@@ -207,10 +214,30 @@ def test_traces_in_hand_that_cannot_be_counted_are_set_aside(
 
 def test_patterns_of_traces_in_hand_leave_out_what_cannot_be_counted() -> None:
     good = [run(f"{n}", ToolCall("ab"[n % 2]), success=n % 2 > 0) for n in range(20)]
-    odd = [replace(good[0], steps=()), run("x", ToolCall("c"), success=True, cost_usd=1e30)]
+    values: list[dict[str, Any]] = [{"cost_usd": 1e30}, {"attempts": -1}, {"score": True}]
+    odd = [run(f"x{n}", ToolCall("c"), success=True, **one) for n, one in enumerate(values)]
+    odd += [replace(good[0], steps=()), run("y", ToolCall("c"), success=1)]
     found = mine_patterns([*good, *odd])
     assert found == mine_patterns(good)
     assert found
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        pytest.param([{"id": "1"}], "records:1: .* is no trace", id="records"),
+        pytest.param([run("1"), {"id": "2"}], "records:2: .* is no trace", id="the second only"),
+        pytest.param("runs.jsonl", "traces is 'runs.jsonl', expected", id="a path as text"),
+        pytest.param(Path("runs.jsonl"), "traces is .*, expected those that", id="a path"),
+        pytest.param({"id": "1"}, "traces is .*, expected those that read_traces", id="a record"),
+        pytest.param(None, "traces is None, expected", id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("ask", [compute_metrics, mine_patterns])
+def test_what_is_no_trace_is_refused_in_one_line(odd: Any, reason: str, ask: Any) -> None:
+    with pytest.raises(InputError, match=reason) as refused:
+        ask(odd)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_strict_reading_is_counted_strictly() -> None:
@@ -256,7 +283,7 @@ def test_two_agents_may_share_an_id() -> None:
 
 def test_a_value_of_the_wrong_type_is_an_error_of_one_line() -> None:
     with pytest.raises(TraceError, match="soon") as caught:
-        TraceTables([run("1", success="soon")])
+        TraceTables([run("1", success="soon")], strict=True)
     assert "\n" not in str(caught.value)
     assert tempfile.gettempdir() not in str(caught.value)
 
@@ -282,6 +309,13 @@ def test_a_source_that_fails_is_passed_on_and_cleaned_up(
     with pytest.raises(TraceError, match="line 2 is broken"):
         TraceTables(broken())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_closed_tables_refuse_questions() -> None:
+    with TraceTables([run("1")]) as tables:
+        pass
+    with pytest.raises(ValueError, match="closed"):
+        tables.has("clerk", "1")
 
 
 def test_tables_that_were_given_stay_open() -> None:
@@ -490,6 +524,25 @@ def test_a_new_day_is_read_alone_and_equals_reading_all(tmp_path: Path) -> None:
         at_hand, counted = tables.count(["agent"]), tables.count(["agent", "site"])
         assert at_hand == count_runs(tables.query, tables.group(["agent"]))
     assert sum(group.sums["n"] for group in counted.groups.values()) == 240
+
+
+def test_metrics_that_are_at_hand_take_no_database(tmp_path: Path) -> None:
+    path, cache = tmp_path / "runs.jsonl", tmp_path / "cache"
+    synthetic.write(path, 60)
+    read(path, cache=cache)
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tracetune.traces.analytics.tables import TraceTables\n"
+        "from tracetune.traces.metrics import compute_metrics\n"
+        "with TraceTables.read(sys.argv[1], cache=Path(sys.argv[2])) as tables:\n"
+        "    print(*(found.n for found in compute_metrics(tables)))\n"
+        "    print('duckdb' in sys.modules)\n"
+        "    print(len(tables.tools('booking')), 'duckdb' in sys.modules)\n"
+    )
+    asked = [sys.executable, "-c", code, str(path), str(cache)]
+    done = subprocess.run(asked, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["15 15 15 15", "False", "9 True"]
 
 
 def test_parts_of_files_that_changed_or_went_are_not_used(tmp_path: Path) -> None:
