@@ -98,7 +98,8 @@ class Reading:
             elif isinstance(record, NotJson):
                 one.set_aside(position, record.reason)
             elif reader := self._reader_of(record):
-                one.known |= {reader.name} if path else set()  # data in memory may mix formats
+                if path:  # data in memory may mix formats
+                    one.known.add(reader.name)
                 yield from one.read(reader, position, record)
             else:
                 yield from one.unclear(position, record)
@@ -111,9 +112,12 @@ class Reading:
         return names if len(self.readers) == 1 else f"{names}; others need a mapping"
 
     def _reader_of(self, record: Any) -> Reader | None:
-        if isinstance(record, NotJson | Trace):
+        if type(record) is not dict and isinstance(record, NotJson | Trace):
             return None
-        return next((reader for reader in self.readers if reader.matches(record)), None)
+        for reader in self.readers:
+            if reader.matches(record):
+                return reader
+        return None
 
 
 def _as_data(record: Any) -> Any:

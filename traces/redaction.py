@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from tracetune.errors import InputError
 from tracetune.traces.model import ToolCall, Trace
 from tracetune.traces.secrets import (
@@ -91,13 +93,22 @@ class Redactor:
         names change only where they are a credential themselves.
         """
         # One look at everything at once: nearly all traces hold nothing, and this is quick.
-        if not self._on:
-            return trace
-        text = _all_text(trace)
-        if text is not None and not self._suspects(_encoded(text)):
+        if not self._on or self._is_clean(trace):
             return trace
         clean: Trace = self._record(trace, 0)
         return clean
+
+    def _is_clean(self, trace: Trace) -> bool:
+        """Return whether a look at everything at once shows nothing; False proves nothing."""
+        try:
+            texts, values = _held(trace)
+        except TypeError:  # a text that is none
+            return False
+        for look in (_as_json, _all_text):
+            more = look(values)
+            if more is not None and not self._suspects(texts + b"\0" + more):
+                return True
+        return False
 
     def _suspects(self, raw: bytes) -> bool:
         if not self._on:
@@ -165,22 +176,39 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")  # JSON may hold half a character
 
 
-def _all_text(trace: Trace) -> str | None:
-    """Return all texts of a trace in one, a key of a mapping as in `key: value`.
-
-    None if it is nested so deep that it may hold itself.
-    """
-    texts: list[str] = [trace.id, trace.agent, trace.release or "", trace.task or ""]
-    names: list[Any] = []
-    level: list[Any] = [trace.feedback, trace.labels]
+def _held(trace: Trace) -> tuple[bytes, list[Any]]:
+    """Return a trace's own texts in one, and the values it holds that may have texts in them."""
+    texts = [trace.id, trace.agent, trace.release or "", trace.task or ""]
+    values: list[Any] = [trace.feedback, trace.labels]
     for step in trace.steps:
         if step.agent:
             texts.append(step.agent)
         if isinstance(step, ToolCall):
-            texts.append(step.name)
-            level += (step.arguments, step.result, step.error)
+            texts += (step.name, step.result or "", step.error or "")
+            values.append(step.arguments)
         else:
             texts.append(step.text)
+    return _encoded("\0".join(texts)), values
+
+
+def _as_json(values: list[Any]) -> bytes | None:
+    """Return the values as JSON; None where that does not show a text or `key:` as it is."""
+    try:
+        inner = orjson.dumps(values)
+    except TypeError:
+        return None
+    titled = b'"name":' in inner and b'"value":' in inner
+    return None if titled or b"\\" in inner else inner
+
+
+def _all_text(values: list[Any]) -> bytes | None:
+    """Return all texts in the values, a key of a mapping as in `key: value`.
+
+    None if they are nested so deep that one may hold itself.
+    """
+    texts: list[str] = []
+    names: list[Any] = []
+    level = values
     for _ in range(_ENDLESS):
         inner: list[Any] = []
         for value in level:
@@ -199,7 +227,7 @@ def _all_text(trace: Trace) -> str | None:
             elif isinstance(value, str):
                 texts.append(value)
         if not inner:
-            return "\0".join([*map(str, texts), *(f"{name}:" for name in names)])
+            return _encoded("\0".join([*texts, *(f"{name}:" for name in names)]))
         level = inner
     return None
 

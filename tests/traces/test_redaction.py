@@ -268,6 +268,21 @@ def test_secret_goes_from_every_text_of_a_trace(parts: dict[str, Any]) -> None:
             {"env": [{"name": "DB_PASSWORD", "value": "<redacted: secret>"}]},
             id="a pod's variable",
         ),
+        pytest.param(
+            {"value": "letmein", "of": 1, "name": "DB_PASSWORD"},
+            {"value": "<redacted: secret>", "of": 1, "name": "DB_PASSWORD"},
+            id="a variable, its value first",
+        ),
+        pytest.param(
+            {"password\n": "letmein"},
+            {"password\n": "<redacted: secret>"},
+            id="a line end in a key",
+        ),
+        pytest.param(
+            {"said": 'set\npassword:\n"x1letmein"'},
+            {"said": 'set\npassword:\n"<redacted: secret>"'},
+            id="a text that JSON writes otherwise",
+        ),
         pytest.param({"name": "DB_PASSWORD", "value": {"from": "vault"}}, None, id="no value"),
         pytest.param({"token": "a1b2c3d4"}, {"token": "<redacted: secret>"}, id="a random token"),
         pytest.param({"token": "BTC"}, None, id="a token that is a word"),
@@ -275,6 +290,7 @@ def test_secret_goes_from_every_text_of_a_trace(parts: dict[str, Any]) -> None:
         pytest.param({"password": "********"}, None, id="masked already"),
         pytest.param({"max_tokens": 100, "page_token": "a1b2c3d4e5"}, None, id="harmless names"),
         pytest.param({"a": [1, {"b": ("c", 2.5)}], "password": ""}, None, id="no text"),
+        pytest.param({"sha": HEX32 + "01234567"}, None, id="what only in JSON looks like a key"),
     ],
 )
 def test_argument_goes_whose_key_names_a_secret(

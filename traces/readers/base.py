@@ -8,13 +8,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 
-from tracetune.traces.model import MAX_COST_USD, MAX_LATENCY_S, Trace
+from tracetune.traces.model import MAX_COST_USD, MAX_LATENCY_S, Trace, in_utc, plain_number
 from tracetune.traces.redaction import Redactor
 
 __all__ = [
@@ -57,6 +57,7 @@ UNUSABLE = (
 UNPARSED = "unparsed"
 """The one argument of a call whose arguments were not a JSON object: their text."""
 
+_COUNTS = ("attempts", "turns", "tokens_in", "tokens_out")
 _LONGEST_REASON = 300
 _LOOKED_AT = 10_000
 _redactor = Redactor()
@@ -77,10 +78,14 @@ class BadRecord:
 
 
 def beyond(trace: Trace) -> str:
-    """Why a trace cannot be counted: its latency or cost is out of range; empty when it can."""
+    """Why a trace cannot be counted: a number of it is out of range; empty when it can."""
     try:
         seconds_in(trace.latency_s, "latency_s")
         dollars_in(trace.cost_usd, "cost_usd")
+        for name in _COUNTS:
+            made = getattr(trace, name)
+            if made is not None and (type(made) is not int or made < 0):  # most need no more
+                count(made, name)
     except (TypeError, ValueError) as error:
         return reason_of(error)
     return ""
@@ -180,8 +185,9 @@ def text(value: Any, name: str) -> str | None:
     """Return text, or None for null; numbers become text, because ids often are numbers."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    found = plain_number(value)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return str(found)
     raise TypeError(_wrong(name, value, "text"))
 
 
@@ -190,7 +196,7 @@ def json_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     try:
-        return orjson.dumps(value).decode()
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     except TypeError:  # whole numbers beyond 64 bits, lone surrogates, keys that are no text
         return json.dumps(value, default=str)
 
@@ -205,7 +211,7 @@ def number(
     """
     if value is None or value == "":
         return None
-    found = _from_text(value) if isinstance(value, str) else value
+    found = _from_text(value) if isinstance(value, str) else plain_number(value)
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise TypeError(_wrong(name, value, "a number"))
     try:
@@ -257,26 +263,29 @@ def flag(value: Any, name: str) -> bool | None:
 
     0 and 1 are refused: they may be scores.
     """
-    if value is None or isinstance(value, bool):
-        return value
+    found = plain_number(value)
+    if found is None or isinstance(found, bool):
+        return found
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     raise TypeError(_wrong(name, value, "true or false"))
 
 
 def moment(value: Any, name: str) -> datetime | None:
-    """Return a point in time in UTC from ISO 8601 text or time since 1970, or None for null.
+    """Return a point in time in UTC from ISO 8601 text, a date or time since 1970; None for null.
 
-    Text without an offset is read as UTC: the machine that reads it may be in another zone.
+    What has no offset is read as UTC: the machine that reads it may be in another zone.
     Time since 1970 is in seconds; where those would be past the year 5138, in milli-, micro-
     or nanoseconds, whichever gives the earliest date that fits.
     """
     try:
         # Eight digits are a date, more or fewer are time since 1970.
         if isinstance(value, str) and (len(value) == 8 or _from_text(value) is None):
-            stamp = datetime.fromisoformat(value.upper())  # RFC 3339 allows a small z
-            return stamp.astimezone(UTC) if stamp.tzinfo else stamp.replace(tzinfo=UTC)
-        since = number(value, name)
+            return in_utc(datetime.fromisoformat(value.upper()))  # RFC 3339 allows a small z
+        found = plain_number(value)
+        if isinstance(found, date):  # with a time of day or without
+            return in_utc(datetime.fromisoformat(found.isoformat()))
+        since = number(found, name)
         if since is None:
             return None
         unit = next((unit for least, unit in _UNITS if abs(since) >= least), 1)

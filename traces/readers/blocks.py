@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import orjson
 
 from tracetune.traces.readers.base import UNPARSED, arguments_of, as_mapping, json_text, text
@@ -64,8 +64,7 @@ def role_of(kind: str) -> str | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):  # messages are read by the million
     """A tool call as a message makes it."""
 
     id: str
@@ -76,8 +75,7 @@ class Call:
     """Why it cannot have been carried out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What a tool answered."""
 
     id: str
@@ -88,15 +86,14 @@ class Result:
     """None when nothing but the text can tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(msgspec.Struct, frozen=True):
     """What one message holds, each kind in order."""
 
-    texts: list[str] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
-    results: list[Result] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[Call] = []
+    results: list[Result] = []
+    unknown: list[str] = []
     """Kinds of blocks that are no text, call or result, nor known to be none of these."""
 
 

@@ -198,7 +198,8 @@ def _plain(row: Any) -> Step | None:
 def _step(value: Any, index: int) -> Step:
     where = f"steps[{index}]"
     row = as_mapping(value, where)
-    kind = _one_of(row.get("kind"), f"{where}.kind", tuple(STEP_FIELDS))
+    told = row["kind"] if "kind" in row else _likely(row)
+    kind = _one_of(told, f"{where}.kind", tuple(STEP_FIELDS))
     _only(row, STEP_FIELDS[kind], f"{where}.")
     agent = text(row.get("agent"), f"{where}.agent")
     if kind == "tool_call":
@@ -210,6 +211,11 @@ def _step(value: Any, index: int) -> Step:
         return Thought(said, agent)
     role = _one_of(row.get("role"), f"{where}.role", ("system", "user", "assistant"))
     return Message(cast(Any, role), said, agent)
+
+
+def _likely(row: Mapping[str, Any]) -> str | None:
+    """Return the kind of a step that lacks nothing else, as `dataclasses.asdict` writes it."""
+    return next((kind for kind, known in STEP_FIELDS.items() if {*row, "kind"} == known), None)
 
 
 def _call(row: Mapping[str, Any], where: str, agent: str | None) -> ToolCall:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from tracetune.traces.model import Message, Step, Thought
 from tracetune.traces.readers.base import as_list, as_mapping, count, shown, text
 from tracetune.traces.readers.blocks import (
@@ -57,8 +59,7 @@ class Chat:
             yield f"messages hold blocks of an unknown kind, {shown(kind)}: {blocks} left out"
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(msgspec.Struct, frozen=True):
     """One message: whose it is, and its fields wherever its form keeps them."""
 
     role: str

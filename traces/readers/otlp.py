@@ -71,7 +71,9 @@ def read(given: list[Any], context: Context) -> Iterator[Trace]:
 
 
 def _trace_id(row: Any) -> str | None:
-    key = row.get("traceId", row.get("trace_id")) if isinstance(row, dict) else None
+    if not isinstance(row, dict):
+        return None
+    key = row["traceId"] if "traceId" in row else row.get("trace_id")
     return key if isinstance(key, str) else None
 
 

@@ -31,6 +31,7 @@ _WRAPPERS = (
     "content",
     "text",
 )
+_OPENINGS = frozenset('{["')
 _TEXTS = frozenset({"text", "input_text", "output_text", None})
 _THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_content"})
 _CALLS = frozenset({"tool_call", "tool_use", "function_call"})
@@ -59,7 +60,7 @@ class Said:
 
 def parsed(value: Any) -> Any:
     """Return the JSON value that text holds; anything else, and text that holds none, as it is."""
-    if isinstance(value, str) and value[:1] in ("{", "[", '"'):
+    if isinstance(value, str) and value[:1] in _OPENINGS:
         try:
             return orjson.loads(value)
         except orjson.JSONDecodeError:

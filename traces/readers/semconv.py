@@ -7,8 +7,11 @@ semantic-conventions-genai, all in development, so older names are read too) and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from tracetune.traces.readers.base import count, dollars_in, number
 from tracetune.traces.readers.said import parsed
@@ -31,43 +34,53 @@ _KINDS: Mapping[str, Kind] = {
     "text_completion": "llm",
     "tool": "tool",
 }
-_KIND_NAMES = (
-    "openinference.span.kind",
-    "gen_ai.operation.name",
-    "traceloop.span.kind",
-    "langsmith.span.kind",
-    "langfuse.observation.type",
-)
-_AGENTS = ("gen_ai.agent.name", "agent.name", "graph.node.name", "traceloop.entity.name")
-_ACTORS = ("gen_ai.agent.name",)
-_MODELS = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
-_TOOLS = ("gen_ai.tool.name", "tool.name", "tool_call.function.name", "traceloop.entity.name")
-_CALL_IDS = ("gen_ai.tool.call.id", "tool_call.id", "tool.id")
-_ARGUMENTS = (
-    "gen_ai.tool.call.arguments",
-    "tool_call.function.arguments",
-    "input.value",
-    "traceloop.entity.input",
-    "langfuse.observation.input",
-)
-_RESULTS = (
-    "gen_ai.tool.call.result",
-    "output.value",
-    "traceloop.entity.output",
-    "langfuse.observation.output",
-)
+_WANTED = {
+    "kind": (
+        "openinference.span.kind",
+        "gen_ai.operation.name",
+        "traceloop.span.kind",
+        "langsmith.span.kind",
+        "langfuse.observation.type",
+    ),
+    "agent": ("gen_ai.agent.name", "agent.name", "graph.node.name", "traceloop.entity.name"),
+    "actor": ("gen_ai.agent.name",),
+    "model": ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name"),
+    "tool": (
+        "gen_ai.tool.name",
+        "tool.name",
+        "tool_call.function.name",
+        "traceloop.entity.name",
+    ),
+    "call_id": ("gen_ai.tool.call.id", "tool_call.id", "tool.id"),
+    "arguments": (
+        "gen_ai.tool.call.arguments",
+        "tool_call.function.arguments",
+        "input.value",
+        "traceloop.entity.input",
+        "langfuse.observation.input",
+    ),
+    "result": (
+        "gen_ai.tool.call.result",
+        "output.value",
+        "traceloop.entity.output",
+        "langfuse.observation.output",
+    ),
+    "asked": ("gen_ai.input.messages", "input.value", "traceloop.entity.input"),
+    "answered": ("gen_ai.output.messages", "output.value", "traceloop.entity.output"),
+    "tokens_in": (
+        "gen_ai.usage.input_tokens",
+        "llm.token_count.prompt",
+        "gen_ai.usage.prompt_tokens",
+    ),
+    "tokens_out": (
+        "gen_ai.usage.output_tokens",
+        "llm.token_count.completion",
+        "gen_ai.usage.completion_tokens",
+    ),
+    "cost": ("llm.cost.total", "gen_ai.usage.cost", "gen_ai.usage.total_cost"),
+}
+"""By a field of `_Names`: the attributes that may tell it, the first one that is there does."""
 _WRAPPED_INPUT, _WRAPPED_OUTPUT = "traceloop.entity.input", "traceloop.entity.output"
-_TOKENS_IN = (
-    "gen_ai.usage.input_tokens",
-    "llm.token_count.prompt",
-    "gen_ai.usage.prompt_tokens",
-)
-_TOKENS_OUT = (
-    "gen_ai.usage.output_tokens",
-    "llm.token_count.completion",
-    "gen_ai.usage.completion_tokens",
-)
-_COSTS = ("llm.cost.total", "gen_ai.usage.cost", "gen_ai.usage.total_cost")
 _SENT = (
     ("gen_ai.input.messages", "llm.input_messages", "gen_ai.prompt", "input.value"),
     ("gen_ai.output.messages", "llm.output_messages", "gen_ai.completion", "output.value"),
@@ -104,6 +117,36 @@ _SAID_EVENTS = {
 }
 
 
+class _Names(msgspec.Struct, frozen=True):
+    """Which of the attributes that are there tells what; None where none does."""
+
+    kind: str | None
+    agent: str | None
+    actor: str | None
+    model: str | None
+    tool: str | None
+    call_id: str | None
+    arguments: str | None
+    result: str | None
+    asked: str | None
+    answered: str | None
+    tokens_in: str | None
+    tokens_out: str | None
+    cost: str | None
+    about_run: bool
+    """Whether any tells of the whole run."""
+
+
+@functools.lru_cache(256)  # a tracer's spans have the same few sets of names
+def _names(present: tuple[str, ...]) -> _Names:
+    names = frozenset(present)
+    found = {
+        field: next((name for name in wanted if name in names), None)
+        for field, wanted in _WANTED.items()
+    }
+    return _Names(**found, about_run=not _TELLING.isdisjoint(present))
+
+
 def span_from(
     span: Span, attributes: Attributes, events: Iterable[tuple[str, Attributes]] = ()
 ) -> Span:
@@ -112,28 +155,26 @@ def span_from(
     Raises:
         TypeError, ValueError: A count or a cost is no number.
     """
-    span.kind = kind = _kind(attributes)
+    names = _names(tuple(attributes))
+    span.kind = kind = _kind(attributes, names)
     if kind == "tool":
-        span.tool = _name(attributes, _TOOLS)
-        span.call_id = _name(attributes, _CALL_IDS)
-        span.heard, span.replied = _tool_said(attributes)
-        span.agent = _name(attributes, _ACTORS)
+        _fill_tool(span, attributes, names)
     elif kind == "llm":
-        _fill_model(span, attributes)
+        _fill_model(span, attributes, names)
     else:
-        _fill_outer(span, attributes)
+        _fill_outer(span, attributes, names)
     for name, more in events:
         _add_event(span, name, more)
     if span.error is None and (error := attributes.get("error.type")):
         span.error = str(error)
-    span.info = _info(kind, attributes)
+    if names.about_run or kind in ("agent", "other"):
+        span.info = _info(kind, attributes)
     return span
 
 
-def _kind(attributes: Attributes) -> Kind:
-    for name in _KIND_NAMES:
-        if name in attributes:
-            return _KINDS.get(str(attributes[name]).lower(), "other")
+def _kind(attributes: Attributes, names: _Names) -> Kind:
+    if names.kind is not None:
+        return _KINDS.get(str(attributes[names.kind]).lower(), "other")
     if "gen_ai.tool.name" in attributes:
         return "tool"
     if "gen_ai.request.model" in attributes or "llm.model_name" in attributes:
@@ -143,71 +184,52 @@ def _kind(attributes: Attributes) -> Kind:
     return "other"
 
 
-def _tool_said(attributes: Attributes) -> tuple[Any, Any]:
-    """Return a tool's arguments and result, without what OpenLLMetry wraps around them."""
-    heard, replied = _told(attributes, _ARGUMENTS), _told(attributes, _RESULTS)
-    if heard is not None and heard is attributes.get(_WRAPPED_INPUT):
-        wrapped = parsed(heard)
-        if isinstance(wrapped, Mapping):
-            heard = wrapped.get("inputs") or wrapped.get("input_str") or wrapped
-    if replied is not None and replied is attributes.get(_WRAPPED_OUTPUT):
-        wrapped = parsed(replied)
-        if isinstance(wrapped, Mapping) and wrapped.keys() <= {"output", "kwargs"}:
-            replied = wrapped.get("output", replied)
-    return heard, replied
+def _text(value: Any) -> str | None:
+    return value if value is None or type(value) is str else str(value)
 
 
-def _told(attributes: Attributes, names: tuple[str, ...]) -> Any:
-    for name in names:
-        if name in attributes:
-            return attributes[name]
-    return None
+def _fill_tool(span: Span, attributes: Attributes, names: _Names) -> None:
+    """Fill in a tool's call, without what OpenLLMetry wraps around its arguments and result."""
+    span.tool = _text(attributes[names.tool]) if names.tool else None
+    span.call_id = _text(attributes[names.call_id]) if names.call_id else None
+    span.agent = _text(attributes[names.actor]) if names.actor else None
+    if names.arguments:
+        span.heard = heard = attributes[names.arguments]
+        if names.arguments == _WRAPPED_INPUT and isinstance(wrapped := parsed(heard), Mapping):
+            span.heard = wrapped.get("inputs") or wrapped.get("input_str") or wrapped
+    if names.result:
+        span.replied = replied = attributes[names.result]
+        if names.result == _WRAPPED_OUTPUT and isinstance(wrapped := parsed(replied), Mapping):
+            bare = wrapped.keys() <= {"output", "kwargs"}
+            span.replied = wrapped.get("output", replied) if bare else replied
 
 
-def _name(attributes: Attributes, names: tuple[str, ...]) -> str | None:
-    for name in names:
-        if name in attributes:
-            value = attributes[name]
-            return value if value is None or type(value) is str else str(value)
-    return None
-
-
-def _fill_model(span: Span, attributes: Attributes) -> None:
-    span.agent = _name(attributes, _ACTORS)
-    span.model = _name(attributes, _MODELS)
+def _fill_model(span: Span, attributes: Attributes, names: _Names) -> None:
+    span.agent = _text(attributes[names.actor]) if names.actor else None
+    span.model = _text(attributes[names.model]) if names.model else None
     span.instructions = attributes.get("gen_ai.system_instructions")
-    span.heard, span.replied = (_said(attributes, *names) for names in _SENT)
-    _fill_usage(span, attributes)
+    span.heard, span.replied = (_said(attributes, *wanted) for wanted in _SENT)
+    _fill_usage(span, attributes, names)
 
 
-def _fill_outer(span: Span, attributes: Attributes) -> None:
-    if name := _name(attributes, _AGENTS):
+def _fill_outer(span: Span, attributes: Attributes, names: _Names) -> None:
+    if names.agent and (name := _text(attributes[names.agent])):
         span.agent = name
     elif span.kind == "agent":
         # smolagents and the GenAI conventions put the verb into the span's name.
         span.agent = span.name.removesuffix(".run").removeprefix("invoke_agent ")
-    span.heard = _told(
-        attributes, ("gen_ai.input.messages", "input.value", "traceloop.entity.input")
-    )
-    span.replied = _told(
-        attributes, ("gen_ai.output.messages", "output.value", "traceloop.entity.output")
-    )
-    _fill_usage(span, attributes)
+    span.heard = attributes[names.asked] if names.asked else None
+    span.replied = attributes[names.answered] if names.answered else None
+    _fill_usage(span, attributes, names)
 
 
-def _fill_usage(span: Span, attributes: Attributes) -> None:
-    for name in _TOKENS_IN:
-        if name in attributes:
-            span.tokens_in = count(attributes[name], name)
-            break
-    for name in _TOKENS_OUT:
-        if name in attributes:
-            span.tokens_out = count(attributes[name], name)
-            break
-    for name in _COSTS:
-        if name in attributes:
-            span.cost_usd = dollars_in(attributes[name], name)
-            break
+def _fill_usage(span: Span, attributes: Attributes, names: _Names) -> None:
+    if names.tokens_in:
+        span.tokens_in = count(attributes[names.tokens_in], names.tokens_in)
+    if names.tokens_out:
+        span.tokens_out = count(attributes[names.tokens_out], names.tokens_out)
+    if names.cost:
+        span.cost_usd = dollars_in(attributes[names.cost], names.cost)
 
 
 def _said(attributes: Attributes, whole: str, flat: str, older: str, plain: str) -> Any:
@@ -246,15 +268,12 @@ def _lists(value: Any) -> Any:
 
 
 def _info(kind: Kind, attributes: Attributes) -> dict[str, Any] | None:
-    inner = kind in ("llm", "tool")
-    if inner and _TELLING.isdisjoint(attributes):
-        return None
     info = {name: attributes[name] for name in _INFO if name in attributes}
     if "tag.tags" in attributes:
         info["tags"] = attributes["tag.tags"]
     if "metadata" in attributes and isinstance(more := parsed(attributes["metadata"]), Mapping):
         info |= more
-    if not inner:  # too many of them to look through every name
+    if kind not in ("llm", "tool"):  # too many of them to look through every name
         for name, value in attributes.items():
             if name.startswith(_INFO_PREFIXES):
                 prefix = next(one for one in _INFO_PREFIXES if name.startswith(one))
@@ -277,7 +296,7 @@ def _add_event(span: Span, name: str, more: Attributes) -> None:
             message, kind = more.get("exception.message"), more.get("exception.type")
             span.error = ": ".join(str(one) for one in (kind, message) if one) or span.error
     elif name == "gen_ai.client.inference.operation.details":
-        _fill_model(span, {**more})
+        _fill_model(span, more, _names(tuple(more)))
     elif name in _CONTENT_EVENTS and span.kind == "llm":
         field, key = _CONTENT_EVENTS[name]
         if getattr(span, field) is None:

@@ -63,8 +63,11 @@ def nanos(value: Any, name: str) -> int | None:
     """
     if type(value) is str and len(value) > 14 and value.isdigit():
         value = int(value)
-    if type(value) is int and value >= _FAR:
-        return value if value >= _NANOS else value * 1000
+    if type(value) is int:
+        if value >= _NANOS:
+            return value
+        if value >= _FAR:
+            return value * 1000
     if value in (None, "", 0, "0"):
         return None
     at = moment(value, name)

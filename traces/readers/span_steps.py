@@ -25,9 +25,10 @@ def began(span: Span) -> datetime | None:
 
 def seconds(span: Span) -> float | None:
     """Return how long a span took; None when it has no end, or its times cannot be right."""
-    if span.start is None or span.end is None:
+    start, end = span.start, span.end
+    if start is None or end is None:
         return None
-    took = (span.end - span.start) / 1e9
+    took = (end - start) / 1e9
     return took if 0 <= took <= MAX_LATENCY_S else None
 
 

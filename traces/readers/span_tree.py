@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from operator import attrgetter
+
+import msgspec
 
 from tracetune.traces.readers.base import shown
 from tracetune.traces.readers.scores import Score
@@ -16,8 +17,7 @@ _LAST = 1 << 63  # after any point in time
 _TIMES = attrgetter("start", "end")
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """Where in the tree a span stands."""
 
     owner: Span | None
@@ -29,8 +29,7 @@ class _Place:
 _TOP = _Place(None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(msgspec.Struct, frozen=True):
     """The spans of one trace."""
 
     spans: list[Span]
@@ -116,9 +115,8 @@ class Tree:
         """Scores of the agents themselves; those of single calls judge no run."""
         told: dict[str, Score] = {}
         for span in self.spans:
-            single = span.kind in ("llm", "tool") and span is not self.root
-            if span.scores and not single and self.owner_id(span) in owners:
-                told |= span.scores
+            if span.scores and (span is self.root or span.kind not in ("llm", "tool")):
+                told |= span.scores if self.owner_id(span) in owners else {}
         return told
 
 
@@ -155,8 +153,9 @@ def _places(spans: Iterable[Span], by_id: Mapping[str, Span]) -> dict[str, _Plac
     places: dict[str, _Place] = {}
     below: dict[str | None, _Place] = {}
     for span in spans:
-        if (place := below.get(span.parent, _TOP)) is not _TOP and span.id not in places:
-            places[span.id] = place  # as nearly always
+        id = span.id
+        if (place := below.get(span.parent, _TOP)) is not _TOP and id not in places:
+            places[id] = place  # as nearly always
             continue
         path: list[Span] = []
         above: Span | None = span

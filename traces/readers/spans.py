@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from tracetune.traces.failures import failure_kind_of
 from tracetune.traces.model import Message, Step, Trace
@@ -32,16 +34,15 @@ _LIMITS = {
 """Words of the errors by which frameworks say that their step limit ended the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """What a format says of the whole trace, beside its spans."""
 
     agent: str | None = None
     service: str | None = None
     """Whose run it was where no span names an agent."""
-    info: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, Score] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    info: Mapping[str, Any] = {}
+    scores: Mapping[str, Score] = {}
+    labels: Mapping[str, str] = {}
 
 
 def made(rows: Iterable[Any], span_of: Callable[[Any], Span]) -> list[Span | Exception]:
@@ -65,13 +66,11 @@ def usable(spans: Iterable[Span | Exception], context: Context) -> list[Span]:
     Raises:
         ValueError: There are none but such; the line is what is wrong with the last.
     """
-    good: list[Span] = []
-    bad: list[str] = []
-    for span in spans:
-        if type(span) is Span:
-            good.append(span)
-        elif isinstance(span, Exception):
-            bad.append(f"a span: {reason_of(span)}")
+    given = list(spans)
+    good = [span for span in given if type(span) is Span]
+    if len(good) == len(given):
+        return good
+    bad = [f"a span: {reason_of(span)}" for span in given if isinstance(span, Exception)]
     last = bad.pop() if bad and not good else None
     for reason in bad:
         context.set_aside(reason)
@@ -174,8 +173,8 @@ def _with_ends(span: Span, steps: list[Step]) -> tuple[Step, ...]:
     if span.kind in ("llm", "tool"):
         return tuple(steps)
     roles = {step.role for step in steps if type(step) is Message}
-    asked = _spoken(span.heard, "user") if "user" not in roles else None
-    answered = _spoken(span.replied, "assistant") if "assistant" not in roles else None
+    asked = None if "user" in roles else _spoken(span.heard, "user")
+    answered = None if "assistant" in roles else _spoken(span.replied, "assistant")
     first = [Message("user", asked)] if asked else []
     last = [Message("assistant", answered)] if answered else []
     return (*first, *steps, *last)
@@ -183,6 +182,8 @@ def _with_ends(span: Span, steps: list[Step]) -> tuple[Step, ...]:
 
 def _spoken(value: Any, role: Any) -> str | None:
     """Return the last thing that `role` said in a run's input or output."""
+    if value is None:
+        return None
     value = parsed(value)
     if isinstance(value, Mapping) and value.get("messages"):
         said = [one.text for one in said_in(value, role) if one.role == role and one.text]
@@ -253,8 +254,9 @@ def _labels(tree: Tree, run: Run) -> dict[str, str]:
 
 def _info(tree: Tree, run: Run) -> list[Mapping[str, Any]]:
     """Return what is said of the run, the root's words before those of other spans."""
-    told = [run.info, tree.root.info, *[span.info for span in tree.spans if span.info]]
-    return [info for info in told if info]
+    root = tree.root
+    told = [span.info for span in tree.spans if span.info and span is not root]
+    return [info for info in (run.info, root.info, *told) if info]
 
 
 def _models(counted: list[Span]) -> dict[str, str]:

@@ -2,10 +2,13 @@
 
 import gzip
 import json
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tracetune.traces.metrics import compute_metrics
@@ -48,6 +51,7 @@ FULL = Trace(
 )
 def test_a_canonical_trace_reads_back_as_itself(trace: Trace):
     assert list(read_traces([trace.to_dict()])) == [trace]
+    assert list(read_traces([asdict(trace)])) == [trace]
 
 
 def test_null_means_unknown_as_a_missing_key_does():
@@ -76,6 +80,7 @@ def test_null_means_unknown_as_a_missing_key_does():
         ({"steps": ["x"]}, "steps[1] is 'x', expected an object"),
         ({"steps": [{"kind": "dance"}]}, "steps[1].kind is 'dance'"),
         ({"steps": [{"kind": []}]}, "steps[1].kind is []"),
+        ({"steps": [{"text": "x"}]}, "steps[1].kind is None"),
         ({"failure_kind": {}}, "failure_kind is {}"),
         ({"steps": [{"kind": "thought", "txt": ""}]}, "steps[1].txt is no key"),
         ({"steps": [{"kind": "tool_call", "name": {}}]}, "steps[1].name is {}"),
@@ -131,6 +136,16 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
         pytest.param("started_at", int(NOON.timestamp()) * 10**3, NOON, id="milliseconds"),
         pytest.param("started_at", int(NOON.timestamp()) * 10**6, NOON, id="microseconds"),
         pytest.param("started_at", str(int(NOON.timestamp()) * 10**9), NOON, id="nanoseconds"),
+        pytest.param("started_at", NOON, NOON, id="a datetime"),
+        pytest.param("started_at", NOON.replace(tzinfo=None), NOON, id="a naive datetime"),
+        pytest.param("started_at", date(2026, 11, 21), NOON.replace(hour=0), id="a date"),
+        pytest.param("started_at", np.datetime64("2026-11-21T12:00", "ns"), NOON, id="of NumPy"),
+        pytest.param("latency_s", np.float64(2), 2.0, id="a number of NumPy"),
+        pytest.param("turns", np.int64(2), 2, id="a whole number of NumPy"),
+        pytest.param("id", np.int64(7), "7", id="a number of NumPy for an id"),
+        pytest.param("success", np.bool_(False), False, id="a truth value of NumPy"),
+        pytest.param("score", Decimal("0.5"), 0.5, id="a decimal"),
+        pytest.param("labels", {"n": np.int64(7)}, {"n": "7"}, id="a number of NumPy as a label"),
     ],
 )
 def test_an_odd_value_is_read_as_what_it_plainly_means(field: str, value: Any, meant: Any):
@@ -156,6 +171,8 @@ def test_an_odd_value_is_read_as_what_it_plainly_means(field: str, value: Any, m
         ("started_at", "noon"),
         ("started_at", 1e30),
         ("started_at", []),
+        ("score", np.array([0.5])),
+        ("success", np.int64(1)),
     ],
 )
 def test_a_value_that_could_mean_two_things_is_refused(field: str, value: Any):
