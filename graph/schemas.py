@@ -67,8 +67,9 @@ class ReviewAnswer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     approve: bool = Field(description="Release what is shown.")
-    only: list[str] = Field(
-        default_factory=list, description="Agents the approval is limited to; none named means all."
+    only: list[str] | None = Field(
+        default=None,
+        description="Agents the approval is limited to: an empty list approves none; null, all.",
     )
     comment: str = Field(default="", description="Why; kept in the journal.")
 
@@ -81,9 +82,10 @@ class Change(BaseModel):
     before: Any
     after: Any
     why: list[str]
-    origin: Literal["llm", "rules"]
+    origin: Literal["llm", "rules", "human"]
+    """`human` for what a person edited before the release."""
     style: str = ""
-    """How a model was asked for a prompt's text."""
+    """How a model was asked for a prompt's text; `by hand` where a person edited it."""
     characters: int = 0
     """What a diff takes out of a prompt and puts in, together."""
     share: float = 0.0

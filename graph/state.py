@@ -98,7 +98,9 @@ class Ingested(TypedDict):
     """Written by `ingest_traces`."""
 
     request: Json
-    """The whole input, to read the traces again where a cycle resumes in another process."""
+    """The whole input, to read the traces again where a cycle resumes in another process.
+
+    They hold no credentials here, and are gone when the cycle has ended."""
     project_name: str
     settings: Json
     """The settings in force: what the run asked for, over the project's, over the defaults."""
@@ -309,7 +311,7 @@ class Judgeable(Ingested, Measured, Proposed):
     """What `validate_candidates` reads."""
 
 
-class Reviewable(Ingested, Proposed, Judged):
+class Reviewable(Ingested, Measured, Proposed, Judged):
     """What `review` reads."""
 
 
@@ -319,13 +321,19 @@ class Reviewed(TypedDict):
     approved: list[str]
     comment: str
     """What the person said; empty when nobody was asked."""
+    turned_down: str
+    """Why the others are not approved; empty when nobody said."""
 
 
 class Shipped(TypedDict):
     """Written by `checkpoint_versions`."""
 
+    candidates: dict[str, Candidate]
+    """As they were when they were released: a person may have edited them since."""
+    verdicts: dict[str, Json]
     releases: dict[str, Json]
     """Agent -> {id, parent, files, mirrored, error}."""
+    notes: Annotated[list[str], operator.add]
 
 
 class Shippable(Ingested, Measured, Proposed, Judged, Reviewed, Branches):

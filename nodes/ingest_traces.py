@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langgraph.runtime import get_runtime
 from langgraph.types import Overwrite
 
-from tracetune.errors import InputError, NoModelError
+from tracetune.errors import InputError, NoModelError, NotFoundError
 from tracetune.graph.context import Settings
 from tracetune.graph.schemas import CycleInput
 from tracetune.graph.state import Subject
 from tracetune.nodes.calling.models import RULES_ONLY, name_of
 from tracetune.nodes.evidence.gathering import Evidence, gather
 from tracetune.nodes.guarding.guarded import sizes_by_hand
-from tracetune.nodes.subjects import Source, in_force, same_lesson
+from tracetune.nodes.review import can_wait
+from tracetune.nodes.subjects import Source, check_edit, in_force, same_lesson
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.memory import ProceduralMemory
 from tracetune.stores.mirror import mirror
 from tracetune.stores.project import Project
+from tracetune.stores.project_file import nearest
+from tracetune.traces.model import Trace
 from tracetune.traces.readers.base import told_aside
+from tracetune.traces.redaction import Redactor
 
 __all__ = ["ingest_traces"]
 
@@ -42,9 +46,13 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
     cycle = await place.begin(settings)
     memory = await _memory(request, project, place)
     learner, notes = await _learner(settings.model, place)
-    evidence = await asyncio.to_thread(gather, request, project)
+    request, secrets = await asyncio.to_thread(_without_secrets, request)
+    evidence = await asyncio.to_thread(_gather, request, project, secrets)
     notes += _redaction_notes(evidence)
-    sources = {agent: await Source.of(agent, request, project) for agent in evidence}
+    owned = place.owns_memory
+    sources = {n: await Source.of(n, request, project, edits=owned) for n in evidence}
+    for agent, source in sources.items():
+        await check_edit(memory.agent(agent), source)
     if place.forgets:
         notes.append("No store was given: what is released is forgotten when the process ends.")
     subjects: dict[str, Subject] = {}
@@ -54,7 +62,7 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
         progress("ingest_traces", f"{agent}: {found.n} traces")
     for subject in subjects.values():
         subject["other_tools"] = _tools_of_others(subject, subjects.values())
-    place.shelf.put(cycle, evidence)
+    place.keep(cycle, evidence)
     return {
         "request": request.model_dump(),
         "project_name": memory.project,
@@ -64,6 +72,30 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
         **_nothing_yet(),
         "notes": Overwrite(notes),
     }
+
+
+def _without_secrets(request: CycleInput) -> tuple[CycleInput, Counter[str]]:
+    """The request as the state keeps it, and how many secrets of each kind were in its traces."""
+    redactor = Redactor()
+    # Whatever its format, a record is searched as what a trace may hold.
+    held = (Trace("", "", feedback=record) for record in request.traces)
+    traces = [redactor.trace(trace).feedback for trace in held]
+    return request.model_copy(update={"traces": traces}), redactor.counts
+
+
+def _gather(
+    request: CycleInput, project: Project | None, secrets: Counter[str]
+) -> Mapping[str, Evidence]:
+    """The evidence of the agents that were asked for, which tells of the secrets sent with it."""
+    if request.inline:
+        for name in request.agents:
+            if name not in request.inline:
+                hint = nearest(name, list(request.inline))
+                raise NotFoundError(f"inline has no agent {name!r} ({hint}).")
+    found = gather(request, project)
+    for tables in {id(one.tables): one.tables for one in found.values()}.values():
+        tables.redacted.update(secrets)
+    return {name: found[name] for name in request.agents or found}
 
 
 def _tools_of_others(subject: Subject, all_subjects: Iterable[Subject]) -> list[str]:
@@ -85,12 +117,12 @@ def _nothing_yet() -> Json:
         "chosen": [],
         "approved": [],
         "comment": "",
+        "turned_down": "",
     }
 
 
 def _settings(given: Settings, project: Project | None) -> Settings:
-    info = get_runtime(Settings).execution_info
-    if given.review and info is not None and info.thread_id is None:
+    if given.review and not can_wait():
         raise InputError("review needs a checkpointer and a thread to wait in, but has none.")
     if project is None:
         return given
@@ -135,7 +167,6 @@ async def _subject(
     found: Evidence, source: Source, memory: ProceduralMemory, settings: Settings, learner: str
 ) -> tuple[Subject, list[str]]:
     own = memory.agent(found.agent)
-    releases = await own.areleases()
     notes = _set_aside_notes(found)
     bundle, base, guidelines, refs, skip = source.bundle, None, [], {}, ""
     sizes: dict[str, int] = {}
@@ -143,12 +174,13 @@ async def _subject(
     if detail:
         skip = "not enough traces"
     else:
-        head, edited = await in_force(own, source, releases)
-        notes += [edited] if edited else []
-        if source.spec is not None and head.id not in {release.id for release in releases}:
-            held = source.bundle.content_hash
-            places = await mirror(source.spec, head, memory.store, previous=held)
-            notes += [f"{found.agent}: {place}" for place in places if place.problem]
+        held = await in_force(own, source)
+        head, releases = held.head, held.releases
+        notes += [held.note] if held.note else []
+        if source.spec is not None:
+            previous = source.bundle.content_hash
+            places = await mirror(source.spec, head, memory.store, previous=previous)
+            notes += [f"{found.agent}: {one}" for one in places if one.problem or one.changed]
         bundle, base = head.bundle, head.id
         guidelines = [line.to_dict() for line in head.guidelines]
         refs = dict(head.metrics.get("refs") or {})

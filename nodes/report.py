@@ -27,6 +27,8 @@ async def report(state: CycleState, place: Workplace) -> Json:
     elif "released" in outcomes:
         status = "released"
     return {
+        # Nothing reads the traces any more, and a thread's state is kept for long.
+        "request": {**state["request"], "traces": []},
         "status": status,
         "summary": summarize(results),
         "results": [result.model_dump() for result in results],
@@ -91,7 +93,7 @@ def _decision(agent: str, state: CycleState) -> Json:
     if shipped["error"]:
         return told | {"outcome": "failed", "detail": shipped["error"]}
     if agent not in state["approved"]:
-        detail = f"Turned down in review: {state['comment'] or 'no reason given'}."
+        detail = f"Turned down in review: {state['turned_down'] or 'no reason given'}."
         return told | {"outcome": "rejected", "detail": detail}
     count = len(candidate["changes"])
     detail = f"{count} change{'s' if count > 1 else ''} in force as {shipped['id']}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracetune.errors import ConflictError, InputError
-from tracetune.graph.schemas import CycleInput
+from tracetune.graph.schemas import CycleInput, InlineAgent
 from tracetune.graph.state import Subject
 from tracetune.nodes.blaming.when_to_update import permission_of
 from tracetune.nodes.guidelines import (
@@ -19,12 +19,22 @@ from tracetune.nodes.guidelines import (
 )
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.memory import NO_HEAD, AgentMemory
-from tracetune.stores.project import AgentSpec, Parameter, Project, PromptSpec, read_bundle
+from tracetune.stores.project import (
+    AgentSpec,
+    Parameter,
+    Project,
+    PromptSpec,
+    misnamed,
+    read_bundle,
+    step_limits,
+)
 from tracetune.stores.release import Release
 
 __all__ = [
     "BY",
+    "InForce",
     "Source",
+    "check_edit",
     "conditions",
     "in_force",
     "learning",
@@ -47,55 +57,142 @@ class Source:
     parameters: Mapping[str, Parameter]
     spec: AgentSpec | None
     """Where the project's files declare it; None for one that the request carries."""
+    edits: bool = True
+    """Whether it is the owner's: what it changes goes in force."""
 
     @classmethod
-    async def of(cls, agent: str, request: CycleInput, project: Project | None) -> Source:
+    async def of(
+        cls, agent: str, request: CycleInput, project: Project | None, *, edits: bool
+    ) -> Source:
         """Read the agent's declaration.
 
+        Args:
+            edits: Whether an agent that the request carries is the owner's.
+
         Raises:
-            InputError: It declares nothing, or what a store could not keep unchanged.
+            InputError: It declares nothing, what does not fit together, or what a store could
+                not keep unchanged.
         """
         if project is None:
             inline = request.inline[agent]
-            if not inline.prompts and not inline.config:
-                raise InputError(f"inline.{agent} must carry prompts or a config, but has neither.")
             bundle = Bundle(inline.prompts, inline.config).storable(agent)
-            return cls(bundle, inline.prompt_specs, inline.parameters, None)
+            _check_inline(f"inline.{agent}", inline)
+            return cls(bundle, inline.prompt_specs, inline.parameters, None, edits)
         spec = project.agent(agent)
         bundle = (await asyncio.to_thread(read_bundle, spec)).storable(agent)
         return cls(bundle, spec.prompts, spec.parameters, spec)
 
 
-async def in_force(
-    memory: AgentMemory, source: Source, releases: Sequence[Release]
-) -> tuple[Release, str]:
-    """The head, after what the source declares is in memory, and a note when it was edited.
+def _check_inline(where: str, inline: InlineAgent) -> None:
+    """Hold an agent that a request carries to what a project file is held to."""
+    prompts, config, parameters = inline.prompts, inline.config, inline.parameters
+    if not prompts and not config:
+        raise InputError(f"{where} must carry prompts or a config, but has neither.")
+    problem = misnamed(inline.prompt_specs, f"{where}.prompt_specs", prompts, f"{where}.prompts")
+    problem = problem or misnamed(parameters, f"{where}.parameters", config, f"{where}.config")
+    if problem:
+        raise InputError(problem)
+    if (limits := step_limits(parameters))[1:]:
+        raise InputError(f"{where} may have one step_limit, but has {' and '.join(limits)}.")
+    for name, parameter in parameters.items():
+        if unfit := parameter.mismatch(config[name]):
+            own = f"{where}.parameters.{name}"
+            raise InputError(f"{where}.config.{name} does not fit {own}: {unfit}.")
 
-    A first sight is imported, and so is what a person has edited since: neither is ever
-    overwritten, and what was learned meanwhile stays wherever the person did not touch it.
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What is in force for an agent."""
+
+    head: Release
+    releases: list[Release]
+    """Those there were, newest first; without the head where it was imported just now."""
+    note: str = ""
+    """What a reader of the report should know."""
+
+
+async def in_force(memory: AgentMemory, source: Source) -> InForce:
+    """The head, after what the source declares is in memory.
+
+    A first sight is imported, and so is what the owner has edited since: neither is ever
+    overwritten, and what was learned meanwhile stays wherever the owner did not touch it.
+
+    Raises:
+        InputError: As `check_edit`.
     """
     for attempt in (1, 2):
-        head = await memory.ahead()
+        head, releases = await _held(memory)
         declared = fingerprint(source.bundle)
         try:
             if head is None:
-                return await _import(memory, source.bundle, NO_HEAD, declared), ""
-            sources = (r.evidence["source"] for r in releases if "source" in r.evidence)
-            seen: Mapping[str, Any] = next(sources, {})
-            known = {release.content_hash for release in releases}
-            if declared == seen or source.bundle.content_hash in known:
-                return head, ""
-            merged = merge_edit(source.bundle, head.bundle, seen)
+                return InForce(await _import(memory, source.bundle, NO_HEAD, declared), releases)
+            if not _edited(source, head, releases):
+                return InForce(head, releases)
+            merged = merge_edit(source.bundle, head.bundle, _seen(releases))
             release = await _import(memory, merged, head.id, declared)
         except ConflictError:
             # Another cycle imported at the same moment: look again at what is in force now.
             if attempt == 2:
                 raise
-            releases = await memory.areleases()
         else:
             note = f"{memory.name}: edited by hand since {head.id}: now in force as {release.id}."
-            return release, note
+            return InForce(release, releases, note)
     raise AssertionError("unreachable")
+
+
+async def check_edit(memory: AgentMemory, source: Source) -> None:
+    """Make sure that the source edits nothing, unless it is the owner's.
+
+    Raises:
+        InputError: It declares another agent than memory holds, and nobody knows whose it is.
+    """
+    if not source.edits:
+        head, releases = await _held(memory)
+        if head is not None:
+            _edited(source, head, releases)
+
+
+async def _held(memory: AgentMemory) -> tuple[Release | None, list[Release]]:
+    # In this order: a head that another cycle has just imported is among the releases then.
+    return await memory.ahead(), await memory.areleases()
+
+
+def _seen(releases: Sequence[Release]) -> Mapping[str, Any]:
+    """The fingerprint of what was imported last."""
+    return next((r.evidence["source"] for r in releases if "source" in r.evidence), {})
+
+
+def _edited(source: Source, head: Release, releases: Sequence[Release]) -> bool:
+    """Whether the owner has changed what memory knows; a change by anybody else is an error."""
+    bundle = source.bundle
+    known = {release.content_hash for release in releases}
+    if bundle.content_hash in known or fingerprint(bundle) == _seen(releases):
+        return False
+    if source.edits:
+        return True
+    if new := _differing(bundle, head, releases):
+        raise InputError(
+            f"inline.{head.agent} differs in {', '.join(new[:3])} from what was released, and a "
+            f"request changes nothing that is in force ({head.id}): send what was released, or "
+            "have the agent's owner commit the change."
+        )
+    return False
+
+
+def _differing(bundle: Bundle, head: Release, releases: Sequence[Release]) -> list[str]:
+    """Names of the parts that no release has as the bundle has them, or only bundle or head.
+
+    Who takes over a release may take its prompts, and its config later.
+    """
+    own, now = _parts(bundle), _parts(head.bundle)
+    held = [now, *(_parts(release.bundle) for release in releases)]
+    changed = {name for name, value in own.items() if all(p.get(name) != value for p in held)}
+    return sorted(changed | (own.keys() ^ now.keys()))
+
+
+def _parts(bundle: Bundle) -> dict[str, Any]:
+    prompts = {f"prompts.{name}": text for name, text in bundle.prompts.items()}
+    return prompts | {f"config.{name}": value for name, value in bundle.config.items()}
 
 
 async def _import(

@@ -1,12 +1,16 @@
 """How a hand edit and what was learned come together."""
 
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import pytest
+from langgraph.store.base import Op, Result
+from langgraph.store.memory import InMemoryStore
 
 from tracetune.nodes.guidelines import with_section
-from tracetune.nodes.subjects import fingerprint, merge_edit
+from tracetune.nodes.subjects import Source, fingerprint, in_force, merge_edit
 from tracetune.stores.bundle import Bundle
+from tracetune.stores.memory import ProceduralMemory
 
 OLD = Bundle({"main": "Old."}, {"steps": 200, "tries": 3})
 LEARNED = Bundle({"main": with_section("Old.", ["Do this."])}, {"steps": 60, "tries": 3})
@@ -47,3 +51,32 @@ def test_an_edit_goes_before_what_was_learned_only_where_it_touched(
 def test_a_section_that_a_person_took_out_stays_out() -> None:
     seen: dict[str, Any] = fingerprint(LEARNED)
     assert merge_edit(Bundle({"main": "Old."}), LEARNED, seen).prompts == {"main": "Old."}
+
+
+class Interrupted(InMemoryStore):
+    """A store in which somebody else acts between two reads: at the n-th of them."""
+
+    def __init__(self, at: int, act: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        super().__init__()
+        self.left = at
+        self.act = act
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        self.left -= 1
+        if self.left == 0:
+            await self.act()
+        return await super().abatch(ops)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+async def test_what_another_cycle_imports_meanwhile_is_no_hand_edit(at: int) -> None:
+    async def other() -> None:
+        await in_force(ProceduralMemory(store, "p").agent("desk"), source)
+
+    store = Interrupted(at, other)
+    source = Source(OLD, {}, {}, None)
+    memory = ProceduralMemory(store, "p").agent("desk")
+    found = await in_force(memory, source)
+    assert store.left <= 0
+    assert [release.origin for release in await memory.areleases()] == ["import"]
+    assert (found.head.bundle, found.note) == (OLD, "")
