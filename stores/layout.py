@@ -7,10 +7,11 @@ import functools
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 from tracetune.stores.bundle import plain_text
+from tracetune.traces.model import in_utc
 
 __all__ = ["LAYOUT", "Json", "copied", "json_fields", "plain", "upgraded"]
 
@@ -71,7 +72,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
+        return in_utc(value).isoformat()
     if isinstance(value, numbers.Integral):
         return int(value) if -(2**63) <= int(value) < 2**64 else str(value)
     if isinstance(value, numbers.Real):

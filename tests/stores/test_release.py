@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -51,6 +52,19 @@ def test_a_release_comes_back_equal_from_its_record():
     row = json.loads(json.dumps(RELEASE.to_record(), allow_nan=False))
     assert list(Release.from_record(row).config["nested"]) == ["z", "a"]
     assert Release.from_record(row) == RELEASE
+
+
+def test_a_time_without_a_zone_in_the_evidence_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        kept, _ = replace(RELEASE, evidence={"at": NOW.replace(tzinfo=None)}).kept(
+            by="ann", promoted=True
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert kept.evidence == {"at": NOW.isoformat()}
 
 
 def test_a_release_is_kept_as_its_store_gives_it_back():
