@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Thought",
     "ToolCall",
     "Trace",
+    "in_utc",
+    "plain_number",
 ]
 
 MAX_LATENCY_S = 1e9
@@ -26,6 +29,26 @@ MAX_COST_USD = 1e9
 """No run cost more: metrics add up billionths of a dollar, and of a second, in whole numbers."""
 
 FailureKind = Literal["agent", "user", "infrastructure", "unknown"]
+
+_PLAIN = frozenset({bool, float, int, type(None)})
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number or truth value of NumPy, or a `Decimal`, as Python's own; all else as it is.
+
+    JSON holds none of those, and some of them cannot be compared.
+    """
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, Decimal):
+        return float(value)
+    item = getattr(value, "item", None)
+    return item() if callable(item) and getattr(value, "shape", None) == () else value
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return the time in UTC, which a naive one is in: the machine may be in any zone."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +80,7 @@ class ToolCall:
     error: str | None = None
     """The error's text; None when the call succeeded or nothing is known."""
     started_at: datetime | None = None
+    """In UTC; a naive time is."""
     latency_s: float | None = None
     """From 0 to `MAX_LATENCY_S`."""
     by: Literal["agent", "user"] = "agent"
@@ -64,13 +88,22 @@ class ToolCall:
     agent: str | None = None
     """Which of several agents that worked in the run made it; None: the run's own."""
 
+    def __post_init__(self) -> None:
+        if type(self.latency_s) not in _PLAIN:
+            object.__setattr__(self, "latency_s", plain_number(self.latency_s))
+        if isinstance(at := self.started_at, datetime) and at.tzinfo is not UTC:
+            object.__setattr__(self, "started_at", in_utc(at))
+
 
 Step = Message | Thought | ToolCall
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One finished run of an agent. None means unknown, never zero or false."""
+    """One finished run of an agent. None means unknown, never zero or false.
+
+    Numbers of NumPy become Python's own.
+    """
 
     id: str
     agent: str
@@ -79,7 +112,7 @@ class Trace:
     task: str | None = None
     """What it was asked; runs of the same task are compared with each other."""
     started_at: datetime | None = None
-    """In UTC."""
+    """In UTC; a naive time is."""
     latency_s: float | None = None
     """From 0 to `MAX_LATENCY_S`; a trace with another cannot be counted."""
     success: bool | None = None
@@ -100,8 +133,13 @@ class Trace:
     """Anything else worth grouping by; `ended_by` says what ended the run."""
 
     def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            if type(value := getattr(self, name)) not in _PLAIN:
+                object.__setattr__(self, name, plain_number(value))
+        if isinstance(at := self.started_at, datetime) and at.tzinfo is not UTC:
+            object.__setattr__(self, "started_at", in_utc(at))
         if self.attempts is None and self.steps:
-            object.__setattr__(self, "attempts", sum(1 for _ in self.agent_calls()))
+            object.__setattr__(self, "attempts", len(list(self.agent_calls())))
 
     def agent_calls(self) -> Iterator[ToolCall]:
         """The agent's own tool calls, in order."""
@@ -113,7 +151,13 @@ class Trace:
         row["started_at"] = _stamp(self.started_at)
         row["labels"] = dict(self.labels)
         row["steps"] = [_step_to_dict(step) for step in self.steps]
-        return {name: value for name, value in row.items() if value not in (None, [], {})}
+        if isinstance(self.feedback, Mapping):
+            row["feedback"] = dict(self.feedback)
+        return {
+            name: value
+            for name, value in row.items()
+            if value is not None and (type(value) not in (dict, list) or value)
+        }
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Trace:
@@ -129,15 +173,11 @@ class Trace:
 
 
 def _stamp(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat() if moment else None
+    return in_utc(moment).isoformat() if moment else None
 
 
 def _moment(stamp: str | None) -> datetime | None:
-    if stamp is None:
-        return None
-    moment = datetime.fromisoformat(stamp)
-    # A naive stamp is read as UTC: the machine that reads it may be in another zone.
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None if stamp is None else in_utc(datetime.fromisoformat(stamp))
 
 
 _STEPS: dict[str, type[Message] | type[Thought] | type[ToolCall]] = {
@@ -153,6 +193,10 @@ _NAMES = {
     for kind, cls in _STEPS.items()
 }
 _TRACE_NAMES = tuple(field.name for field in dataclasses.fields(Trace))
+_NUMBERS = (
+    *("success", "score", "latency_s", "cost_usd"),
+    *("attempts", "turns", "tokens_in", "tokens_out"),
+)
 
 
 def _step_to_dict(step: Step) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from tracetune.errors import TraceError
 from tracetune.traces.model import Trace
@@ -33,6 +33,8 @@ __all__ = [
     "FORMATS",
     "BadRecord",
     "ReadTraces",
+    "given_traces",
+    "paths_or_records",
     "read_traces",
     "readers_for",
     "redacted",
@@ -59,6 +61,7 @@ FORMATS = ("auto", *sorted(reader.name for reader in _READERS))
 
 _log = logging.getLogger(__name__)
 
+Given = TypeVar("Given")
 Source = str | os.PathLike[str] | Iterable[Any]
 MappingSource = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -75,10 +78,11 @@ def read_traces(
     """Return an iterator of the traces in `source`, files in sorted order, records in theirs.
 
     A record that cannot be used is set aside and never stops the run: it goes to `on_bad`,
-    or to the log as a warning. Paths are looked up at once, files are read as the iterator goes.
+    or to the log as a warning. Paths are looked up at once, but for those that another iterator
+    gives; files are read as the iterator goes.
 
     Args:
-        source: A file, folder or glob; a list of those; or an iterable of records: canonical
+        source: A file, folder or glob; an iterable of those; or an iterable of records: canonical
             or foreign objects, lists of messages, traces. Files are JSON or JSON Lines, plain
             or gzip, or Parquet.
         format: One of `FORMATS`; "auto" tells by each record's shape.
@@ -98,7 +102,7 @@ def read_traces(
     redacting = redactor or Redactor()
     tell = _refuse if strict else on_bad or _warn
     reading = Reading(readers, redacted(tell, redacting))
-    traces = _traces(source, reading)
+    traces = _later(source, reading) if isinstance(source, Iterator) else _traces(source, reading)
     if mapped:
         traces = _telling_what_is_silent(traces, mapped)
     traces = map(redacting.trace, traces)
@@ -149,16 +153,61 @@ def silence(name: str, field: str, rows: int) -> None:
     _log.warning("%s: %s gave nothing in any of %d records", name, field, rows)
 
 
-def _traces(source: Source, reading: Reading) -> Iterator[Trace]:
+def given_traces(
+    traces: Iterable[Given], kinds: type | tuple[type, ...] = Trace
+) -> Iterator[Given]:
+    """Yield the traces.
+
+    Args:
+        kinds: What counts as one.
+
+    Raises:
+        TraceError: They are none: a path, say, or records.
+    """
+    if not isinstance(traces, Iterable) or isinstance(traces, str | Mapping):
+        raise TraceError(f"traces is {shown(traces)}, expected those that read_traces gives")
+    for index, trace in enumerate(traces, 1):
+        if not isinstance(trace, kinds):
+            raise TraceError(
+                f"records:{index}: {shown(trace)} is no trace, expected what read_traces gives"
+            )
+        yield trace
+
+
+def paths_or_records(source: Source) -> tuple[list[str | os.PathLike[str]], Iterable[Any]]:
+    """Return the paths that a source names, those of a set sorted; or else its records.
+
+    Raises:
+        TraceError: It is neither a path nor an iterable.
+    """
     if isinstance(source, str | os.PathLike):
-        return reading.files(*find_files(source), str(source))
+        return [source], ()
     if not isinstance(source, Iterable) or isinstance(source, bytes | bytearray):
         raise TraceError(f"source is {shown(source)}, expected a path or an iterable of records")
-    if isinstance(source, list | tuple) and source and all(map(_is_path, source)):
-        found = [(*find_files(path), str(path)) for path in source]
-        return itertools.chain.from_iterable(reading.files(*each) for each in found)
-    records = [source] if isinstance(source, Mapping) else source
-    return reading.records(enumerate(records, 1), "records", None)
+    if isinstance(source, Mapping):
+        return [], [source]
+    if not isinstance(source, Collection):
+        rest = iter(source)
+        first = list(itertools.islice(rest, 1))
+        source = itertools.chain(first, rest)
+        if not any(map(_is_path, first)):
+            return [], source
+        source = list(source)
+    if len(source) and all(map(_is_path, source)):
+        return sorted(source, key=str) if isinstance(source, Set) else list(source), ()
+    return [], source
+
+
+def _traces(source: Source, reading: Reading) -> Iterator[Trace]:
+    paths, records = paths_or_records(source)
+    if not paths:
+        return reading.records(enumerate(records, 1), "records", None)
+    found = [(*find_files(path), str(path)) for path in paths]
+    return itertools.chain.from_iterable(reading.files(*each) for each in found)
+
+
+def _later(source: Iterator[Any], reading: Reading) -> Iterator[Trace]:
+    yield from _traces(source, reading)  # whoever reads lazily takes nothing before it is asked
 
 
 def _is_path(value: Any) -> bool:

@@ -14,6 +14,7 @@ from tracetune.nodes.blaming.feedback_match import Embed, match_feedback
 from tracetune.traces.failures import EXCUSED
 from tracetune.traces.mining.patterns import Pattern, mine_patterns
 from tracetune.traces.model import Trace
+from tracetune.traces.read import given_traces
 
 __all__ = ["Blame", "harmful", "rank_prompts"]
 
@@ -59,7 +60,7 @@ def harmful(patterns: Iterable[Pattern]) -> list[Pattern]:
 
 def rank_prompts(
     traces: Iterable[Trace],
-    prompts: Sequence[Mapping[str, Any] | str],
+    prompts: Sequence[Mapping[str, Any] | str] | Mapping[str, str],
     *,
     patterns: Sequence[Pattern] | None = None,
     commented: Iterable[Trace] | None = None,
@@ -73,7 +74,8 @@ def rank_prompts(
 
     Args:
         prompts: Each {name, prompt} and, where there are any, when_to_update and
-            update_instructions; or names of agents, to ask which one the failures belong to.
+            update_instructions; or a mapping of names to texts, as an agent's memory has it; or
+            names of agents, to ask which one the failures belong to.
         patterns: Those of the traces, when they are known already.
         commented: The runs with feedback, where the traces are a sample that lacks most of them.
         embed: Texts to vectors, to match feedback by meaning too.
@@ -82,8 +84,11 @@ def rank_prompts(
     outcome is unknown counts only by the feedback it came with.
 
     Raises:
-        InputError: A prompt without a name or text, or `embed` returns no vectors.
+        InputError: A prompt without a name or text, `embed` returns no vectors, or the traces
+            are none.
     """
+    if isinstance(prompts, Mapping):
+        prompts = [{"name": name, "prompt": text} for name, text in prompts.items()]
     candidates = [_candidate(prompt) for prompt in prompts]
     blamable = _blamable(traces)
     told = blamable if commented is None else _blamable(commented)
@@ -99,7 +104,7 @@ def rank_prompts(
 
 
 def _blamable(traces: Iterable[Trace]) -> list[Trace]:
-    return [t for t in traces if t.failure_kind not in EXCUSED]
+    return [t for t in given_traces(traces) if t.failure_kind not in EXCUSED]
 
 
 def _candidate(prompt: Mapping[str, Any] | str) -> _Candidate:

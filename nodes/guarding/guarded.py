@@ -14,10 +14,12 @@ from tracetune.nodes.guarding.untouched import diff_size
 from tracetune.nodes.guidelines import outside, read_examples, without_examples
 from tracetune.stores.release import Release
 
-__all__ = ["let_in", "sizes_by_hand", "trusted_words", "violations_in"]
+__all__ = ["BY_HAND", "let_in", "sizes_by_hand", "trusted_words", "violations_in"]
 
-FREE = frozenset(("gradient", "metaprompt", "prompt_memory"))
-"""Styles of langmem."""
+BY_HAND = "by hand"
+"""The style of a text that a person edited before it was released."""
+FREE = frozenset((BY_HAND, "gradient", "metaprompt", "prompt_memory"))
+"""Styles of langmem, and a person's."""
 LINK_SHOWN = 200
 """Characters of a link that a report tells."""
 REWRITTEN = 0.5
@@ -29,7 +31,8 @@ def violations_in(
 ) -> list[Violation]:
     """Return every rule that `after` breaks as the agent's next text of that prompt.
 
-    langmem's styles write the whole text anew by design: they may put all in other words.
+    langmem's styles write the whole text anew by design: they may put all in other words, as a
+    person may.
 
     Examples are copies of runs by design, checked when they are chosen: here each must be one of
     those, or stand there already.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from tracetune.errors import InputError
 from tracetune.nodes.guarding import foreign
 from tracetune.nodes.guarding.disguises import encoded, hidden
 from tracetune.nodes.guarding.links import links
@@ -86,7 +87,14 @@ def check_prompt(
         first_size: Characters of the prompt as a person last wrote it, which its budget follows;
             None: of `before`.
         freely: All may be put in other words, and half of the sentences may go, but no rule.
+
+    Raises:
+        InputError: `template_format` is not known.
     """
+    if template_format not in get_args(TemplateFormat):
+        known = ", ".join(get_args(TemplateFormat))
+        got = f"{template_format!r:.40}"
+        raise InputError(f"template_format must be one of {known}, but got {got}.")
     if not after.strip() or (not outside(after).strip() and outside(before).strip()):
         return [Violation("empty", "the new prompt is empty")]
     found = _check_size(before, after, first_size)

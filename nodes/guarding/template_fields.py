@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Literal
 
+from tracetune.nodes.guarding.template_sections import moved
 from tracetune.nodes.guarding.template_tags import Tags, tags_of
+from tracetune.nodes.guarding.untouched import start_of
 
 __all__ = ["TemplateFormat", "template_violations"]
 
@@ -49,9 +51,9 @@ def template_violations(before: str, after: str, form: TemplateFormat) -> list[F
     """What `after` gets wrong as a template: the rule and what was found; empty when nothing.
 
     A variable is lost or invented, another attribute, conversion or format of it is taken, a tag
-    or section of jinja2 or mustache is lost or new, or the text can be filled in no more. Where the
-    form is `auto`, a text that `str.format` fills in, with at least one field, must stay one.
-    Braces of JSON are no variables.
+    or section of jinja2 or mustache is lost or new, a sentence stands in other sections than it
+    did, or the text can be filled in no more. Where the form is `auto`, a text that `str.format`
+    fills in, with at least one field, must stay one. Braces of JSON are no variables.
     """
     if form in ("auto", "f-string"):
         old = _formatted(before)
@@ -166,7 +168,11 @@ def _parsed(text: str, form: Literal["jinja2", "mustache"]) -> set[str]:
 
 def _tags_compared(before: str, after: str, form: TemplateFormat) -> list[Found]:
     old, new = tags_of(before, form), tags_of(after, form)
-    return _told(old.names, new.names) or _of_controls(old, new, form)
+    found = _told(old.names, new.names) or _of_controls(old, new, form)
+    if found or form == "none" or (said := moved(before, after, form)) is None:
+        return found
+    told = f"{start_of(said)!r} … stands in other sections of the template than before"
+    return [("template", told)]
 
 
 def _of_controls(old: Tags, new: Tags, form: TemplateFormat) -> list[Found]:

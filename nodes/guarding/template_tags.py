@@ -5,13 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-__all__ = ["Tags", "tags_of"]
+__all__ = ["Tag", "Tags", "tags_in", "tags_of"]
 
 _OPENS = re.compile(r"\{\{\{|\{\{|\{%|\{#")
 _CLOSES = {"{{{": "}}}", "{{": "}}", "{%": "%}", "{#": "#}"}
 _SECTION = re.compile(r"[#^/]\s*[\w.-]+")
 _OUTPUT = re.compile(r"[&>]?\s*([A-Za-z_][\w.-]*)\s*(?:[|(\[][^{}:\n]*)?")
+
+
+class Tag(NamedTuple):
+    """A tag without its blanks and marks for blanks."""
+
+    start: int
+    end: int
+    text: str
+    kind: Literal["output", "control", "comment"]
+    """Controls are `{% … %}` and the two ends of sections."""
+    name: str
+    """Of an output, in `auto`: its first word, as it is written there; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +43,40 @@ def tags_of(text: str, form: str = "auto") -> Tags:
     """The tags of a text.
 
     Args:
+        form: As `tags_in` has it.
+    """
+    tags = list(tags_in(text, form))
+    outputs, controls, comments = (
+        [tag.text for tag in tags if tag.kind == kind] for kind in ("output", "control", "comment")
+    )
+    names = frozenset(tag.name for tag in tags if tag.name)
+    return Tags(names, frozenset(outputs), tuple(controls), frozenset(comments))
+
+
+def tags_in(text: str, form: str = "auto") -> Iterator[Tag]:
+    """Yield the tags of a text, in their order.
+
+    Args:
         form: In `jinja2` and `mustache` whatever stands between two braces is one; in all others
             only what can be no JSON in doubled braces.
     """
-    names, outputs, controls, comments = set[str](), set[str](), list[str](), set[str]()
-    for opening, content in _tags(text):
+    for start, end, opening, content in _enclosed(text):
         plain = "".join(content.split())
         if opening == "{%":
             plain = f" {' '.join(content.split())} "
         tag = f"{opening}{plain}{_CLOSES[opening]}"
         if opening == "{#" or (form == "mustache" and plain.startswith("!")):
-            comments.add(tag)
+            yield Tag(start, end, tag, "comment", "")
         elif opening == "{%" or _SECTION.fullmatch(content.strip()):
-            controls.append(tag)
+            yield Tag(start, end, tag, "control", "")
         elif form in ("jinja2", "mustache"):
-            outputs.add(tag)
+            yield Tag(start, end, tag, "output", "")
         elif (output := _OUTPUT.fullmatch(content.strip())) is not None:
-            names.add(f"{{{{{output.group(1)}}}}}")
-            outputs.add(tag)
-    return Tags(frozenset(names), frozenset(outputs), tuple(controls), frozenset(comments))
+            yield Tag(start, end, tag, "output", f"{{{{{output.group(1)}}}}}")
 
 
-def _tags(text: str) -> Iterator[tuple[str, str]]:
-    """Every tag's opening and content, in order; no end that is not there is looked for twice."""
+def _enclosed(text: str) -> Iterator[tuple[int, int, str, str]]:
+    """Every tag's place, opening and content; no end that is not there is looked for twice."""
     at, endless = 0, set[str]()
     while (opened := _OPENS.search(text, at)) is not None:
         opening, at = opened.group(), opened.end()
@@ -63,4 +87,4 @@ def _tags(text: str) -> Iterator[tuple[str, str]]:
             continue
         content = text[at:end]
         at = end + len(close)
-        yield opening, content if opening == "{#" else content.strip("-+")
+        yield opened.start(), at, opening, content if opening == "{#" else content.strip("-+")

@@ -14,7 +14,7 @@ from tracetune.nodes.evidence.shortening import shorten
 from tracetune.nodes.guarding.likeness import Read, binds, read, stands, telling
 from tracetune.traces.redaction import Redactor
 
-__all__ = ["DiffSize", "diff_size", "too_much_changed"]
+__all__ = ["DiffSize", "diff_size", "fresh", "sentences", "start_of", "too_much_changed"]
 
 MOST_UNNAMED = 0.2
 """Share of the sentences no evidence speaks of that one rewrite may change.
@@ -69,9 +69,9 @@ def too_much_changed(
     unnamed = {sentence for sentence in set(old) if not _is_named(sentence, told)}
     if not freely and (many := _too_many(old, changed, unnamed)):
         return many
-    fresh = _fresh(new, {*old})
+    said_anew = fresh(new, {*old})
     # A sentence that stood there twice and stands there once is still there.
-    gone = {s: stands(read(s), fresh) for s in changed if s not in new}
+    gone = {s: stands(read(s), said_anew) for s in changed if s not in new}
     for sentence, how in gone.items():
         if how != "alike" and sentence in unnamed and (how == "reversed" or binds(sentence)):
             return _unasked(sentence, old, "turned round" if how == "reversed" else "gone")
@@ -97,7 +97,7 @@ def _too_many(old: Sequence[str], changed: Counter[str], unnamed: Collection[str
     return ""
 
 
-def _fresh(new: Sequence[str], old: Collection[str]) -> list[Read]:
+def fresh(new: Sequence[str], old: Collection[str]) -> list[Read]:
     """The new sentences, and each two that stand beside each other: one may have become two."""
     lines = [sentence for sentence in new if sentence not in old]
     pairs = [f"{one}, {two}" for one, two in itertools.pairwise(new) if {one, two}.isdisjoint(old)]
@@ -133,10 +133,13 @@ def _is_replaced(sentence: str, news: Sequence[set[str]], told: Iterable[set[str
 
 
 def _unasked(sentence: str, old: Sequence[str], what: str) -> str:
-    # Its first words and its place: a log is to hold no more of a prompt.
-    start = shorten(Redactor().text(" ".join(sentence.split()[:WORDS_SHOWN])), SHOWN)
-    place = f"sentence {old.index(sentence) + 1} of {len(old)} ({start!r} …)"
+    place = f"sentence {old.index(sentence) + 1} of {len(old)} ({start_of(sentence)!r} …)"
     return f"{place} is {what}, and no evidence speaks of it"
+
+
+def start_of(sentence: str) -> str:
+    """The first words of a sentence: a log is to hold no more of a prompt."""
+    return shorten(Redactor().text(" ".join(sentence.split()[:WORDS_SHOWN])), SHOWN)
 
 
 def diff_size(before: str, after: str) -> DiffSize:

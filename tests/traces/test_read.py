@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from tracetune.errors import TraceError
+from tracetune.traces.analytics.tables import TraceTables
 from tracetune.traces.model import Message, Trace
 from tracetune.traces.read import FORMATS, BadRecord, read_traces
 from tracetune.traces.redaction import Redactor
@@ -65,6 +66,44 @@ def test_globs_and_lists_of_paths(tmp_path: Path):
 
     assert ids(f"{tmp_path}/*.jsonl") == ["2", "1"]
     assert ids([tmp_path / "b.jsonl", str(tmp_path / "a.jsonl")]) == ["1", "2"]
+
+
+def in_tables(source: Any) -> set[str]:
+    with TraceTables.read(source) as tables:
+        return {trace.id for trace in tables.kept("a")}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(iter, id="an iterator"),
+        pytest.param(lambda paths: paths[0].parent.glob("?.jsonl"), id="what a glob gives"),
+        pytest.param(lambda paths: dict(enumerate(paths)).values(), id="a view"),
+        pytest.param(set, id="a set"),
+    ],
+)
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda source: {trace.id for trace in read_traces(source)}, id="one by one"),
+        pytest.param(in_tables, id="into tables"),
+    ],
+)
+def test_an_iterable_of_paths_is_of_paths(tmp_path: Path, source: Any, read: Any):
+    paths = [tmp_path / "b.jsonl", tmp_path / "a.jsonl"]
+    for path, record in zip(paths, (ONE, TWO), strict=True):
+        path.write_bytes(lines(record))
+
+    assert read(source(paths)) == {"1", "2"}
+
+
+def test_an_iterator_is_asked_for_nothing_before_its_traces_are():
+    records = iter([ONE, TWO])
+
+    traces = read_traces(records)
+
+    assert next(records) == ONE
+    assert [trace.id for trace in traces] == ["2"]
 
 
 def test_data_in_memory_may_mix_formats():
@@ -378,6 +417,10 @@ def test_a_record_of_any_shape_is_read_or_set_aside(named: str, odd: Any):
             " 0", id="a time before its start"),
         pytest.param({"cost_usd": 1e30}, "cost_usd is 1e+30, expected a number of at most 1e+09",
             id="a cost that nobody has"),
+        pytest.param({"tokens_in": -1}, "tokens_in is -1, expected a whole number of at least 0",
+            id="less than no tokens"),
+        pytest.param({"tokens_out": 1.5}, "tokens_out is 1.5, expected a whole number of at least"
+            " 0", id="half a token"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize(
@@ -390,9 +433,7 @@ def test_a_record_of_any_shape_is_read_or_set_aside(named: str, odd: Any):
         ),
     ],
 )
-def test_a_latency_or_cost_out_of_range_is_set_aside(
-    value: dict[str, float], reason: str, form: Any
-):
+def test_a_number_out_of_range_is_set_aside(value: dict[str, float], reason: str, form: Any):
     rows = [{"id": "1", "agent": "a"}, {"id": "2", "agent": "a"} | value, {"id": "3", "agent": "a"}]
     bad: list[BadRecord] = []
 

@@ -20,7 +20,7 @@ import msgspec
 
 from tracetune.traces.model import MAX_COST_USD, MAX_LATENCY_S
 
-__all__ = ["LINE_MAX", "Lines", "OddLineError", "checked_lines", "is_packed"]
+__all__ = ["LINE_MAX", "Lines", "OddLineError", "checked_lines", "decoded", "is_packed"]
 
 LINE_MAX = 8 << 20
 """Longer lines go the other way: DuckDB's buffers for them need to be planned."""
@@ -83,7 +83,8 @@ class _Row(_Strict):
     labels: dict[str, str] | None = None
 
 
-_decode = msgspec.json.Decoder(_Row).decode
+decoded = msgspec.json.Decoder(_Row).decode
+"""What a line holds, where it is exactly what `Trace.to_dict` could have written."""
 
 
 def checked_lines(path: Path) -> Iterator[tuple[bytes, _Row]]:
@@ -97,7 +98,7 @@ def checked_lines(path: Path) -> Iterator[tuple[bytes, _Row]]:
             if len(line) > LINE_MAX:
                 raise OddLineError
             if not line.isspace():
-                yield line, _decode(line)
+                yield line, decoded(line)
 
 
 class Lines:
@@ -121,7 +122,7 @@ class Lines:
                     if self.longest > LINE_MAX:
                         raise OddLineError
                 try:
-                    row = _decode(line)
+                    row = decoded(line)
                 except ValueError:
                     if not line.isspace():
                         raise

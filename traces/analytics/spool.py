@@ -14,13 +14,15 @@ import orjson
 from tracetune.errors import TraceError
 from tracetune.traces.analytics.sample import Sample, has_feedback
 from tracetune.traces.model import Trace
-from tracetune.traces.read import ReadTraces
-from tracetune.traces.readers.base import BadRecord, beyond, told_aside
+from tracetune.traces.read import ReadTraces, given_traces
+from tracetune.traces.readers.base import UNUSABLE, BadRecord, beyond, reason_of, told_aside
+from tracetune.traces.readers.canonical import trace_of
 
 __all__ = ["Admission", "Lined", "Placed", "Refusals", "Spool", "line_of", "placed", "second"]
 
 _log = logging.getLogger(__name__)
 
+_JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _COUNTS = ("attempts", "turns", "tokens_in", "tokens_out")
 
 
@@ -45,8 +47,12 @@ Placed = tuple[str, int, Trace | Lined]
 
 
 def placed(traces: Iterable[Trace | Lined], source: str = "records") -> Iterator[Placed]:
-    """Yield the traces with where each stands: its place among them, where no reader knows."""
-    for index, trace in enumerate(traces, 1):
+    """Yield the traces with where each stands: its place among them, where no reader knows.
+
+    Raises:
+        TraceError: They are no traces.
+    """
+    for index, trace in enumerate(given_traces(traces, (Trace, Lined)), 1):
         if isinstance(trace, Lined):
             yield source, trace.position, trace
         elif isinstance(traces, ReadTraces):
@@ -59,11 +65,25 @@ def line_of(trace: Trace) -> bytes:
     """The trace's canonical JSON, without a line end; unknown numbers such as NaN are null."""
     row = trace.to_dict()
     try:
-        return orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(row, default=str, option=_JSON)
     except (TypeError, orjson.JSONEncodeError):
         # Lone surrogates and integers beyond 64 bits: orjson refuses both.
         plain = json.loads(json.dumps(row, default=str), parse_constant=lambda _: None)
         return json.dumps(plain, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _unreadable(line: bytes) -> str:
+    """Why no trace can be read back from a line, as from one with words for a number; or empty."""
+    from tracetune.traces.analytics.direct import decoded
+
+    try:
+        decoded(line)
+    except (RecursionError, ValueError):  # it may still be one, in values of other types
+        try:
+            trace_of(orjson.loads(line))
+        except UNUSABLE as error:
+            return reason_of(error)
+    return ""
 
 
 def second(agent: str, id: str) -> str:
@@ -150,6 +170,9 @@ class Spool:
                     line, commented = trace.line, trace.commented
                 else:
                     line, commented = line_of(trace), has_feedback(trace)
+                    if reason := _unreadable(line):
+                        refuse(BadRecord(source, position, f"{trace.id}: {reason}"))
+                        continue
                 self.longest = max(self.longest, len(line))
                 self._sample.add(line, trace.id, trace.agent, trace.success, commented=commented)
                 file.write(line + b"\n")

@@ -12,9 +12,11 @@ from typing import Any
 import orjson
 from langchain_core.messages import BaseMessage, ToolMessage
 
+from tracetune.errors import InputError
 from tracetune.traces.model import Message, Step, Thought, ToolCall, Trace
-from tracetune.traces.readers.base import json_text
+from tracetune.traces.readers.base import json_text, reason_of
 from tracetune.traces.readers.blocks import blocks_of
+from tracetune.traces.readers.canonical import fields_of
 
 __all__ = [
     "LONGEST_LABEL",
@@ -33,6 +35,7 @@ __all__ = [
 LONGEST_LABEL = 300
 """Characters of a label."""
 
+_JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _OURS = ("langgraph_", "ls_", "lc_", "checkpoint_", "tracetune_", "__", "task", "thread_id")
 
 
@@ -43,6 +46,19 @@ class Outcome:
     success: bool | None = None
     score: float | None = None
     feedback: str | Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Outcome:
+        """Return what a user says, read as in a trace's canonical form.
+
+        Raises:
+            InputError: A value is of another type: with it nobody could read the trace.
+        """
+        try:
+            known = fields_of(given)
+        except (TypeError, ValueError) as error:
+            raise InputError(reason_of(error)) from None
+        return cls(known["success"], known["score"], known["feedback"])
 
     def on(self, trace: Trace) -> Trace:
         """Return the trace with what is known."""
@@ -134,7 +150,7 @@ def text_of(output: Any) -> str:
 def plain(value: Any) -> Any:
     """Return the value as JSON has it; what JSON cannot hold as text."""
     try:
-        return orjson.loads(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS))
+        return orjson.loads(orjson.dumps(value, default=str, option=_JSON))
     except (TypeError, ValueError):
         return {} if isinstance(value, Mapping) else str(value)
 

@@ -127,11 +127,15 @@ class TraceRecorder(GraphCallbackHandler):
 
         Args:
             run_id: Id of the outermost run, as its caller set it in the config.
+            success: True or false, also as text; 1 and 0 are refused: they may be scores.
+            score: A number.
 
         Raises:
+            InputError: A value is none of its kind; nothing was recorded.
             NotFoundError: The run is not known, or was recorded already where that cannot change.
         """
-        id, known = str(run_id), Outcome(success, score, feedback)
+        id = str(run_id)
+        known = Outcome.of({"success": success, "score": score, "feedback": feedback})
         with self._lock:
             run = self._runs.named(id)
             if run is not None:

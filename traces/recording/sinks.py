@@ -28,6 +28,7 @@ __all__ = [
     "traces_namespace",
 ]
 
+_JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _NAMESPACE = "tracetune_traces"
 _PAGE = 500
 
@@ -193,7 +194,7 @@ def traces_namespace(agent: str) -> tuple[str, str]:
 def _line(trace: Trace) -> bytes:
     row = trace.to_dict()
     try:
-        return orjson.dumps(row, option=orjson.OPT_NON_STR_KEYS) + b"\n"
+        return orjson.dumps(row, option=_JSON) + b"\n"
     except TypeError:  # half a character, or what JSON does not know
         text = json.dumps(row, ensure_ascii=False, default=str)
         return text.encode("utf-8", "replace") + b"\n"

@@ -238,6 +238,25 @@ def test_a_prompt_without_name_or_text_is_refused(bad: Any) -> None:
         rank_prompts([], [bad])
 
 
+def test_prompts_may_be_given_as_memory_has_them() -> None:
+    told = [failed(call("a", "refund", error="no"), id=f"{n}") for n in range(3)]
+    texts = {"main": "Be kind.", "refunds": "Call refund."}
+
+    ranked = rank_prompts(told, texts)
+
+    assert ranked == rank_prompts(told, [prompt(name, text) for name, text in texts.items()])
+    assert ranked[0].name == "refunds"
+    assert ranked[0].score > 0
+    with pytest.raises(InputError, match="must have a name and a prompt"):
+        rank_prompts(told, {"main": 5})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("odd", [[{"id": "1", "agent": "a"}], "runs.jsonl", None])
+def test_what_is_no_trace_is_refused(odd: Any) -> None:
+    with pytest.raises(InputError, match=r"is no trace|^traces is "):
+        rank_prompts(odd, ["a"])
+
+
 def test_no_prompts_get_no_blame() -> None:
     assert rank_prompts([failed(say("a"))], []) == []
 

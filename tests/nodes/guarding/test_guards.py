@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tracetune.errors import InputError
 from tracetune.nodes.guarding.guards import check_prompt, check_sentence
 from tracetune.nodes.guarding.untouched import sentences
 from tracetune.stores.yaml_files import read_yaml
@@ -231,6 +232,12 @@ def test_what_people_changed_in_real_prompts_breaks_no_rule(shared_data: Path) -
                 lost[new.name, name] = gone.total() / len(sentences(before))
     assert len(lost) == 7
     assert 0.06 < max(lost.values()) < 0.075
+
+
+@pytest.mark.parametrize("form", ["fstring", "F-STRING", "jinja", "", None, 5, ["jinja2"]])
+def test_a_format_that_is_not_known_is_refused(form: Any) -> None:
+    with pytest.raises(InputError, match="template_format must be one of auto, none, f-string"):
+        check_prompt("Greet {name}.", "Greet {name}. Use {.", template_format=form)
 
 
 def test_no_violation_quotes_a_credential_or_a_copy() -> None:

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import logging
+import math
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
@@ -671,6 +674,60 @@ def test_held_run_waits_for_its_outcome(tmp_path: Path) -> None:
     assert read[str(ids[2])].feedback == {"tone": "rude"}
     with pytest.raises(NotFoundError, match="neither goes on nor is held"):
         recorder.outcome(ids[0], success=True)
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"success": 1}, "success is 1, expected true or false"),
+        ({"success": "yes"}, "success is 'yes', expected true or false"),
+        ({"success": True, "score": True}, "score is True, expected a number"),
+        ({"success": True, "score": "x"}, "score is 'x', expected a number"),
+        ({"success": True, "feedback": ["bad"]}, r"feedback is \['bad'\], expected text"),
+        ({"success": True, "feedback": 5}, "feedback is 5, expected text or an object"),
+    ],
+)
+def test_an_outcome_that_nobody_could_read_is_refused_and_can_be_mended(
+    odd: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    path, id = tmp_path / "traces.jsonl", uuid.uuid4()
+    recorder = TraceRecorder(path, agent="sums", hold=1)
+    sums().invoke(ASK, {"callbacks": [recorder], "run_id": id})
+    with pytest.raises(InputError, match=f"^{reason}"):
+        recorder.outcome(id, **odd)
+    recorder.outcome(id, success=False)
+    assert [trace.success for trace in read_traces(path, strict=True)] == [False]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        pytest.param({"score": np.mean([0.5, 1])}, (None, 0.75, None), id="a mean"),
+        pytest.param(
+            {"success": np.bool_(True), "score": np.float32(0.5)}, (True, 0.5, None), id="compared"
+        ),
+        pytest.param({"success": "true", "score": "0.5"}, (True, 0.5, None), id="text"),
+        pytest.param(
+            {"feedback": MappingProxyType({"tone": np.float64(0.5)})},
+            (None, None, {"tone": 0.5}),
+            id="in feedback",
+        ),
+        pytest.param({"success": True, "score": math.nan}, (True, None, None), id="no number"),
+    ],
+)
+@pytest.mark.parametrize("into", ["a file", "a store"])
+def test_an_outcome_is_kept_as_what_it_plainly_means(
+    given: dict[str, Any], kept: tuple[Any, ...], into: str, tmp_path: Path
+) -> None:
+    path, store, id = tmp_path / "traces.jsonl", InMemoryStore(), uuid.uuid4()
+    recorder = TraceRecorder(path if into == "a file" else store, agent="sums", hold=1)
+    sums().invoke(ASK, {"callbacks": [recorder], "run_id": id})
+    recorder.outcome(id, **given)
+    recorder.close()
+    assert (recorder.recorded, recorder.dropped) == (1, 0)
+    source = path if into == "a file" else stored_traces(store, "sums")
+    (trace,) = read_traces(source, strict=True)
+    assert (trace.success, trace.score, trace.feedback) == kept
 
 
 def test_outcome_may_be_known_while_the_run_goes_on(traces: list[Trace]) -> None:
