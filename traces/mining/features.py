@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-__all__ = ["AgentRuns", "Examples", "Feature", "Task", "lowest"]
+if TYPE_CHECKING:
+    from tracetune.traces.mining.stratified import Ints
+
+__all__ = ["AgentRuns", "Example", "Feature", "Task", "lowest", "shown"]
 
 _EXAMPLES = 5
 
 Task = tuple[str, str]
 """Agent and task."""
-_Side = tuple[tuple[int, str], ...]
-Examples = tuple[_Side, _Side]
-"""(mark, id) of up to five runs with the lowest marks: the failed ones, the successful ones."""
+Example = tuple[int, str]
+"""Mark and id of a run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(NamedTuple):
     """Something a run has or lacks."""
 
     agent: str
@@ -44,14 +44,28 @@ class AgentRuns:
     """Runs whose outcome is known."""
 
 
-def lowest(sides: Iterable[Examples]) -> Examples:
-    """The lowest marks of them all, on either side."""
-    failing: list[tuple[int, str]] = []
-    succeeding: list[tuple[int, str]] = []
-    for side in sides:
-        failing.extend(side[0])
-        succeeding.extend(side[1])
-    return (
-        tuple(heapq.nsmallest(_EXAMPLES, failing)),
-        tuple(heapq.nsmallest(_EXAMPLES, succeeding)),
+def lowest(rows: Ints) -> Ints:
+    """Of rows (feature, succeeded, run) the five lowest runs of each feature and outcome, sorted.
+
+    Runs are numbered by their marks.
+    """
+    import numpy as np
+
+    side = 2 * rows[:, 0] + rows[:, 1]
+    order = np.argsort(side * (rows[:, 2].max(initial=0) + 1) + rows[:, 2])
+    rows, side = rows[order], side[order]
+    return rows[np.arange(len(rows)) - np.searchsorted(side, side) < _EXAMPLES]
+
+
+def shown(
+    runs: Sequence[Example], having: Ints, lacking: Ints
+) -> tuple[tuple[Example, ...], Ints, Ints]:
+    """The runs that are in rows (feature, succeeded, run); the rows, with places among these."""
+    import numpy as np
+
+    used = np.unique(np.concatenate([having[:, 2], lacking[:, 2]]))
+    having, lacking = (
+        np.column_stack([rows[:, :2], np.searchsorted(used, rows[:, 2])])
+        for rows in (having, lacking)
     )
+    return tuple(runs[place] for place in used.tolist()), having, lacking

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from tracetune.traces.analytics.errors_text import error_key
 from tracetune.traces.analytics.run import Run
-from tracetune.traces.mining.features import AgentRuns, Examples, Feature, Task, lowest
+from tracetune.traces.mining.features import AgentRuns, Feature, Task, lowest, shown
 from tracetune.traces.mining.pattern_counts import TASKS_KEPT, PatternCounts
 from tracetune.traces.mining.stratified import Ints
 from tracetune.traces.mining.terms import Said, said_in, task_hash
@@ -45,13 +45,18 @@ def count_few_patterns(runs: Sequence[Run], *, least: int = 1) -> PatternCounts:
         if len(having[feature]) >= least or feature.kind == "attempts"
     }
     tasks = _tasks(known)
+    ordered = sorted(known, key=lambda run: (run.mark, run.trace.id))
+    shown_runs, examples, unused = shown(
+        [(run.mark, run.trace.id) for run in ordered], *_examples(ordered, kept)
+    )
     return PatternCounts(
         agents=_agents(runs),
         tasks=tasks,
         features=tuple(kept),
-        marks=tuple(sum(run.mark % 2**32 for run in own) for own in kept.values()),
-        examples=tuple(map(_examples, kept.values())),
-        unused=_unused(known, kept),
+        marks=_marks(kept),
+        runs=shown_runs,
+        examples=examples,
+        unused=unused,
         cells=_cells(kept, tasks),
         lengths=_lengths(kept),
         loops=_loops(kept),
@@ -112,28 +117,34 @@ def _tasks(known: Sequence[Run]) -> tuple[Task, ...]:
     )
 
 
-def _examples(runs: Sequence[Run]) -> Examples:
-    failing, succeeding = (
-        tuple((run.mark, run.trace.id) for run in runs if run.trace.success is outcome)
-        for outcome in (False, True)
-    )
-    return lowest([(failing, succeeding)])
+def _marks(kept: Having) -> Ints:
+    import numpy as np
+
+    marks = [sum(run.mark % 2**32 for run in runs) for runs in kept.values()]
+    return np.array(marks, dtype=np.int64)
 
 
-def _unused(known: Sequence[Run], kept: Having) -> dict[Feature, Examples]:
-    """By the feature of using a tool: runs of its agent that do not."""
-    nobody: Examples = ((), ())
-    unused = {}
-    for feature, own in kept.items():
+def _examples(ordered: Sequence[Run], kept: Having) -> tuple[Ints, Ints]:
+    """Rows (feature, succeeded, run) of runs with a feature, and of those that use no such tool."""
+    import numpy as np
+
+    of_agent: defaultdict[str, set[int]] = defaultdict(set)
+    numbers = {}
+    for number, run in enumerate(ordered):
+        of_agent[run.trace.agent].add(number)
+        numbers[run.trace.agent, run.trace.id] = number
+    having, lacking = [], []
+    for place, (feature, runs) in enumerate(kept.items()):
+        own = {numbers[run.trace.agent, run.trace.id] for run in runs}
+        having += [(place, number) for number in own]
         if feature.kind == "tool_used":
-            users = {run.trace.id for run in own}
-            others = [
-                run
-                for run in known
-                if run.trace.agent == feature.agent and run.trace.id not in users
-            ]
-            unused[feature] = _examples(others)
-    return {feature: sides for feature, sides in unused.items() if sides != nobody}
+            lacking += [(place, number) for number in of_agent[feature.agent] - own]
+    succeeded = np.array([bool(run.trace.success) for run in ordered], dtype=np.int64)
+    found = []
+    for pairs in (having, lacking):
+        rows = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        found.append(lowest(np.insert(rows, 1, succeeded[rows[:, 1]], axis=1)))
+    return found[0], found[1]
 
 
 def _cells(kept: Having, tasks: Sequence[Task]) -> Ints:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tracetune.traces.mining.features import AgentRuns, Examples, Feature, Task, lowest
+from tracetune.traces.mining.features import AgentRuns, Example, Feature, Task, lowest, shown
 from tracetune.traces.mining.stratified import Ints, summed
 from tracetune.traces.mining.terms import Said, join_said, task_hash
 
@@ -18,10 +18,10 @@ __all__ = [
     "joined",
     "joined_agents",
     "joined_cells",
+    "joined_examples",
+    "joined_marks",
     "joined_said",
-    "joined_unused",
     "kept_tasks",
-    "per_feature",
     "sorted_features",
 ]
 
@@ -62,46 +62,52 @@ def kept_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
     )
 
 
-def per_feature(
-    parts: Sequence[PatternCounts], features: Sequence[Feature]
-) -> tuple[tuple[int, ...], tuple[Examples, ...]]:
-    """Of each feature the mark and the examples."""
-    marks: dict[Feature, int] = {}
-    sides: dict[Feature, list[Examples]] = {}
+def joined_marks(parts: Sequence[PatternCounts], features: Sequence[Feature]) -> Ints:
+    """The mark of each feature."""
+    import numpy as np
+
+    marks = np.zeros(len(features), dtype=np.int64)
+    places = _places(features)
     for part in parts:
-        for feature, mark, found in zip(part.features, part.marks, part.examples, strict=True):
-            marks[feature] = marks.get(feature, 0) + mark
-            sides.setdefault(feature, []).append(found)
-    return tuple(marks[f] for f in features), tuple(lowest(sides[f]) for f in features)
+        marks[_moves(part.features, places)] += part.marks
+    return marks
 
 
-def joined_unused(
+def joined_examples(
     parts: Sequence[PatternCounts], features: Sequence[Feature]
-) -> dict[Feature, Examples]:
-    """By the feature of using a tool: runs that do not."""
-    owned = [frozenset(part.features) for part in parts]
-    anyone = [_anyone(part) for part in parts]
-    nobody: Examples = ((), ())
-    joined = {}
-    for feature in features:
-        if feature.kind == "tool_used":
-            # Where no run of a part uses the tool, all of the agent's runs lack it.
-            joined[feature] = lowest(
-                part.unused.get(feature, nobody)
-                if feature in own
-                else everyone.get(feature.agent, nobody)
-                for part, own, everyone in zip(parts, owned, anyone, strict=True)
-            )
-    return {feature: sides for feature, sides in joined.items() if sides != nobody}
+) -> tuple[tuple[Example, ...], Ints, Ints]:
+    """The runs that are examples; rows of those with a feature, and of those without its tool."""
+    import numpy as np
+
+    runs = sorted({run for part in parts for run in part.runs})
+    places, numbers = _places(features), _places(runs)
+    having: list[Ints] = []
+    lacking: list[Ints] = []
+    for part in parts:
+        feature_to, run_to = _moves(part.features, places), _moves(part.runs, numbers)
+        for rows, joined_rows in ((part.examples, having), (part.unused, lacking)):
+            outcome, run = rows[:, 1], run_to[rows[:, 2]]
+            joined_rows.append(np.column_stack([feature_to[rows[:, 0]], outcome, run]))
+        # Where no run of a part uses a tool, all of the agent's runs lack it.
+        known, anyone = frozenset(part.features), _anyone(part)
+        for place, feature in enumerate(features):
+            if feature.kind == "tool_used" and feature not in known and feature.agent in anyone:
+                outcome, run = anyone[feature.agent].T
+                lacking.append(np.column_stack([np.full_like(run, place), outcome, run_to[run]]))
+    return shown(runs, lowest(np.concatenate(having)), lowest(np.concatenate(lacking)))
 
 
-def _anyone(part: PatternCounts) -> dict[str, Examples]:
-    """The lowest marks among all of each agent's runs."""
-    found: dict[str, list[Examples]] = {}
-    for feature, sides in zip(part.features, part.examples, strict=True):
-        if feature.kind == "attempts":
-            found.setdefault(feature.agent, []).append(sides)
-    return {agent: lowest(sides) for agent, sides in found.items()}
+def _anyone(part: PatternCounts) -> dict[str, Ints]:
+    """Rows (succeeded, run) of the lowest marks among all of each agent's runs."""
+    import numpy as np
+
+    agents = sorted(part.agents)
+    numbers = _places(agents)
+    of = [numbers[f.agent] if f.kind == "attempts" else -1 for f in part.features]
+    owners = np.array(of, dtype=np.int64)[part.examples[:, 0]]
+    rows = np.column_stack([owners, part.examples[:, 1:]])
+    rows = lowest(rows[owners >= 0])
+    return {agent: rows[rows[:, 0] == n, 1:] for n, agent in enumerate(agents)}
 
 
 def joined_cells(
@@ -114,10 +120,9 @@ def joined_cells(
     rows = []
     for part in parts:
         moved = part.cells.copy()
-        feature_to = np.array([places[f] for f in part.features], dtype=np.int64)
         # A task of -1 finds the last entry.
         task_to = np.array([numbers.get(t, -1) for t in part.tasks] + [-1], dtype=np.int64)
-        moved[:, 0] = feature_to[moved[:, 0]]
+        moved[:, 0] = _moves(part.features, places)[moved[:, 0]]
         moved[:, 1] = task_to[moved[:, 1]]
         rows.append(moved)
     return summed(np.concatenate(rows), 2)
@@ -133,14 +138,20 @@ def joined(
     rows = []
     for own, part in zip(counts, parts, strict=True):
         moved = own.copy()
-        to = np.array([places[f] for f in part.features], dtype=np.int64)
-        moved[:, 0] = to[moved[:, 0]]
+        moved[:, 0] = _moves(part.features, places)[moved[:, 0]]
         rows.append(moved)
     return summed(np.concatenate(rows), counts[0].shape[1] - 1)
 
 
 def _places(things: Sequence[Any]) -> dict[Any, int]:
     return {thing: place for place, thing in enumerate(things)}
+
+
+def _moves(things: Sequence[Any], places: Mapping[Any, int]) -> Ints:
+    """Where each of them is among the others, by its place among these."""
+    import numpy as np
+
+    return np.array([places[thing] for thing in things], dtype=np.int64)
 
 
 def joined_said(parts: Sequence[PatternCounts]) -> dict[str, tuple[Said, ...]]:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracetune.errors import TraceError
-from tracetune.traces.mining.features import AgentRuns, Examples, Feature, Task
+from tracetune.traces.mining.features import AgentRuns, Example, Feature, Task, shown
 from tracetune.traces.mining.merging import (
     TASKS_KEPT,
     joined,
     joined_agents,
     joined_cells,
+    joined_examples,
+    joined_marks,
     joined_said,
-    joined_unused,
     kept_tasks,
-    per_feature,
     sorted_features,
 )
 from tracetune.traces.mining.stratified import Ints
@@ -25,8 +25,8 @@ from tracetune.traces.mining.terms import Said
 
 __all__ = ["TASKS_KEPT", "PatternCounts"]
 
-_LAYOUT = 1
-_WIDTHS = {"cells": 4, "lengths": 3, "loops": 4}
+_LAYOUT = 2
+_WIDTHS = {"cells": 4, "examples": 3, "lengths": 3, "loops": 4, "unused": 3}
 """The arrays, and how many columns each has."""
 _UNREADABLE = (KeyError, TypeError, ValueError, IndexError)
 
@@ -44,12 +44,15 @@ class PatternCounts:
     """Sorted."""
     features: tuple[Feature, ...]
     """Sorted. Those of kind "attempts" are, together, all runs with a known outcome."""
-    marks: tuple[int, ...]
+    marks: Ints
     """Of each feature: equal sums (of one random number per run) tell equal sets of runs."""
-    examples: tuple[Examples, ...]
-    """Of each feature."""
-    unused: Mapping[Feature, Examples]
-    """By the feature of using a tool: runs that do not."""
+    runs: tuple[Example, ...]
+    """The runs that are examples of something, sorted."""
+    examples: Ints
+    """Rows (feature, succeeded, place among `runs`), sorted: up to five runs of either outcome with
+    the lowest marks."""
+    unused: Ints
+    """The same of runs that do not use the tool, by the feature of using it."""
     cells: Ints
     """Rows (feature, task, failed runs, successful runs), sorted; task -1: any other or none."""
     lengths: Ints
@@ -81,14 +84,15 @@ class PatternCounts:
             )
         features = sorted_features({feature for part in parts for feature in part.features})
         tasks = kept_tasks(task for part in parts for task in part.tasks)
-        marks, examples = per_feature(parts, features)
+        runs, examples, unused = joined_examples(parts, features)
         return PatternCounts(
             agents=joined_agents(parts),
             tasks=tasks,
             features=features,
-            marks=marks,
+            marks=joined_marks(parts, features),
+            runs=runs,
             examples=examples,
-            unused=joined_unused(parts, features),
+            unused=unused,
             cells=joined_cells(parts, features, tasks),
             lengths=joined([part.lengths for part in parts], parts, features),
             loops=joined([part.loops for part in parts], parts, features),
@@ -106,23 +110,30 @@ class PatternCounts:
 
         if agent is None and least <= self.least:
             return self
-        runs = np.zeros(len(self.features), dtype=np.int64)
-        np.add.at(runs, self.cells[:, 0], self.cells[:, 2] + self.cells[:, 3])
+        support = np.zeros(len(self.features), dtype=np.int64)
+        np.add.at(support, self.cells[:, 0], self.cells[:, 2] + self.cells[:, 3])
         places = [
             place
-            for place, (feature, count) in enumerate(zip(self.features, runs.tolist(), strict=True))
+            for place, (feature, count) in enumerate(
+                zip(self.features, support.tolist(), strict=True)
+            )
             if agent in (None, feature.agent) and (count >= least or feature.kind == "attempts")
         ]
         tasks = [n for n, task in enumerate(self.tasks) if agent in (None, task[0])]
-        features = tuple(self.features[place] for place in places)
         cells = _moved(self.cells, 0, places, len(self.features))
+        runs, examples, unused = shown(
+            self.runs,
+            _moved(self.examples, 0, places, len(self.features)),
+            _moved(self.unused, 0, places, len(self.features)),
+        )
         return PatternCounts(
             agents={name: own for name, own in self.agents.items() if agent in (None, name)},
             tasks=tuple(self.tasks[n] for n in tasks),
-            features=features,
-            marks=tuple(self.marks[place] for place in places),
-            examples=tuple(self.examples[place] for place in places),
-            unused={f: self.unused[f] for f in features if f in self.unused},
+            features=tuple(self.features[place] for place in places),
+            marks=self.marks[places],
+            runs=runs,
+            examples=examples,
+            unused=unused,
             cells=_moved(cells, 1, tasks, len(self.tasks), others=True),
             lengths=_moved(self.lengths, 0, places, len(self.features)),
             loops=_moved(self.loops, 0, places, len(self.features)),
@@ -194,7 +205,6 @@ class PatternCounts:
 
     def _head(self) -> dict[str, Any]:
         """All but the arrays."""
-        places = {feature: place for place, feature in enumerate(self.features)}
         return {
             "layout": _LAYOUT,
             "least": self.least,
@@ -202,15 +212,12 @@ class PatternCounts:
                 [name, runs.total, runs.excused, runs.known]
                 for name, runs in sorted(self.agents.items())
             ],
-            "tasks": [list(task) for task in self.tasks],
-            "features": [
-                [f.agent, f.kind, list(f.tools), f.detail, mark, _listed(sides)]
-                for f, mark, sides in zip(self.features, self.marks, self.examples, strict=True)
-            ],
-            "unused": sorted([places[f], _listed(sides)] for f, sides in self.unused.items()),
+            "tasks": self.tasks,
+            "features": list(map(tuple, self.features)),
+            "marks": self.marks.tolist(),
+            "runs": self.runs,
             "said": [
-                [agent, [said.row() for said in found]]
-                for agent, found in sorted(self.said.items())
+                [agent, list(map(tuple, found))] for agent, found in sorted(self.said.items())
             ],
         }
 
@@ -225,30 +232,22 @@ def _from_row(row: Mapping[str, Any]) -> PatternCounts:
 
     if row["layout"] != _LAYOUT:
         raise ValueError(f"layout {row['layout']!r}")
-    features = tuple(Feature(r[0], r[1], tuple(r[2]), r[3]) for r in row["features"])
     return PatternCounts(
         agents={name: AgentRuns(*counts) for name, *counts in row["agents"]},
         tasks=tuple((agent, task) for agent, task in row["tasks"]),
-        features=features,
-        marks=tuple(r[4] for r in row["features"]),
-        examples=tuple(_sides(r[5]) for r in row["features"]),
-        unused={features[place]: _sides(sides) for place, sides in row["unused"]},
+        features=tuple(
+            Feature(agent, kind, tuple(tools), detail)
+            for agent, kind, tools, detail in row["features"]
+        ),
+        marks=np.array(row["marks"], dtype=np.int64),
+        runs=tuple((mark, id) for mark, id in row["runs"]),
         **{
             name: np.array(row[name], dtype=np.int64).reshape(-1, width)
             for name, width in _WIDTHS.items()
         },
-        said={agent: tuple(Said.of(r) for r in found) for agent, found in row["said"]},
+        said={agent: tuple(Said(*r) for r in found) for agent, found in row["said"]},
         least=row["least"],
     )
-
-
-def _listed(sides: Examples) -> list[list[list[Any]]]:
-    return [[list(run) for run in side] for side in sides]
-
-
-def _sides(rows: Any) -> Examples:
-    failing, succeeding = (tuple((mark, id) for mark, id in side) for side in rows)
-    return failing, succeeding
 
 
 def _moved(rows: Ints, column: int, wanted: list[int], count: int, *, others: bool = False) -> Ints:

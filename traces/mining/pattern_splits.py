@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
 
-from tracetune.traces.mining.features import Examples, Feature
+from tracetune.traces.mining.features import Feature
 from tracetune.traces.mining.merging import TASKS_KEPT
 from tracetune.traces.mining.populations import Population, agent_numbers, outcomes
 from tracetune.traces.mining.stratified import (
@@ -20,14 +21,14 @@ __all__ = ["Split", "splits"]
 Effect = tuple[float, Interval]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """The runs with a feature and all runs it is compared in."""
 
     feature: Feature
     mark: int
     """Equal for features that the same runs have."""
-    examples: Examples
+    examples: tuple[tuple[str, ...], tuple[str, ...]]
+    """Ids of up to five failed and successful runs with it, sorted."""
     runs: int
     successes: int
     longs: int
@@ -42,8 +43,7 @@ class Split:
     """The difference in the share of successes, compared as for `p_value`; and its interval."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Tested:
+class _Tested(NamedTuple):
     p_value: float
     tasks: int
     effect: Effect
@@ -65,13 +65,14 @@ def splits(runs: Population, *, least: int) -> list[Split]:
     of_calls = np.array([f.kind == "attempts" for f in runs.features], dtype=bool)
     wanted = np.flatnonzero(mixed & ~of_calls & (support >= least) & (support < known))
     tested = _success_tests(runs, agent_of, wanted)
+    examples = _examples(runs)
     return _with_going_on(
         runs,
         [
             Split(
                 feature=runs.features[n],
-                mark=runs.marks[n],
-                examples=runs.examples[n],
+                mark=int(runs.marks[n]),
+                examples=(examples[2 * n], examples[2 * n + 1]),
                 runs=int(support[n]),
                 successes=int(succeeded[n]),
                 longs=int(runs.longs[n]),
@@ -85,6 +86,19 @@ def splits(runs: Population, *, least: int) -> list[Split]:
             for n, test in zip(wanted.tolist(), tested, strict=True)
         ],
     )
+
+
+def _examples(runs: Population) -> list[tuple[str, ...]]:
+    """Sorted ids of the runs that show each feature, those that failed before the others."""
+    import numpy as np
+
+    ids = np.array([id for _, id in runs.runs], dtype=object)
+    by_id = np.argsort(np.argsort(ids, kind="stable"))
+    side = 2 * runs.examples[:, 0] + runs.examples[:, 1]
+    order = np.lexsort((by_id[runs.examples[:, 2]], side))
+    found = ids[runs.examples[order, 2]].tolist()
+    edges = np.searchsorted(side[order], np.arange(2 * len(runs.features) + 1)).tolist()
+    return [tuple(found[start:end]) for start, end in pairwise(edges)]
 
 
 def _success_tests(runs: Population, agent_of: Ints, wanted: Ints) -> list[_Tested]:
@@ -187,7 +201,7 @@ def _with_going_on(runs: Population, found: list[Split]) -> list[Split]:
     p_values = stratified_p_values(rows, np.concatenate(totals), len(loops))
     for n, tested in zip(loops, p_values, strict=True):
         p_value = 1.0 if n in shorter else tested
-        found[n] = replace(found[n], p_value=min(1.0, 2 * min(p_value, found[n].p_value)))
+        found[n] = found[n]._replace(p_value=min(1.0, 2 * min(p_value, found[n].p_value)))
     return found
 
 
@@ -212,12 +226,13 @@ def _going_on(loops: Ints, everyone: Ints) -> tuple[Ints, Ints]:
 
     calls = np.unique(everyone[everyone[:, 0] > 0, 0])
     since, ends, runs = loops.T
-    own, all_ends = [], []
-    for call in calls.tolist():
-        begun = (since <= call) & (ends >= call)
-        own.append((runs[begun & (ends == call)].sum(), runs[begun].sum()))
-        come = everyone[everyone[:, 0] >= call]
-        all_ends.append((come[come[:, 0] == call, 1].sum(), come[:, 1].sum()))
-    counts = (np.array(rows, dtype=np.int64).reshape(-1, 2) for rows in (own, all_ends))
-    in_loop, anyone = counts
-    return in_loop, anyone
+    begin, end = np.searchsorted(calls, since), np.searchsorted(calls, ends)
+    begun, ended = (
+        np.bincount(place, weights=runs, minlength=len(calls)) for place in (begin, end)
+    )
+    in_loop = np.column_stack([ended, begun.cumsum() - ended.cumsum() + ended])
+    whole = everyone[everyone[:, 0] > 0]
+    place = np.searchsorted(calls, whole[:, 0])
+    ended = np.bincount(place, weights=whole[:, 1], minlength=len(calls))
+    anyone = np.column_stack([ended, ended[::-1].cumsum()[::-1]])
+    return in_loop.astype(np.int64), anyone.astype(np.int64)

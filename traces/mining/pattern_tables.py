@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from tracetune.traces.mining.features import AgentRuns, Examples, Feature, Task
+from tracetune.traces.mining.features import AgentRuns, Example, Feature, Task, lowest, shown
 from tracetune.traces.mining.pattern_counts import TASKS_KEPT, PatternCounts
 from tracetune.traces.mining.stratified import Ints, summed
 from tracetune.traces.mining.terms import RUNS_SAID, Said, Speaker, said_by
@@ -34,12 +34,16 @@ _BITS = 16
 _LARGE = (
     "pattern_calls",
     "pattern_cells",
+    "pattern_examples",
     "pattern_lengths",
     "pattern_loops",
     "pattern_missing",
     "pattern_rare",
     "pattern_runs",
 )
+
+_AGENTS_AT_ONCE = 4
+"""Agents whose runs' lines, of up to 128 MB each, are held at once."""
 
 Row = Mapping[str, Any]
 
@@ -59,8 +63,9 @@ class Queried(Protocol):
         """The runs with these ids that are in a bounded sample of whole runs."""
         ...
 
-    def clean_rows(self, agent: str, ids: Iterable[str]) -> dict[str, dict[str, Any]] | None:
-        """The same as canonical rows, by id; None where they may hold secrets."""
+    def clean_lines(self, runs: Collection[tuple[str, str]]) -> list[tuple[str, str, str]] | None:
+        """Agent, id and line of JSON of the runs, given by agent and id, that are in the sample;
+        None where lines may hold secrets."""
         ...
 
 
@@ -107,30 +112,28 @@ def _drop(tables: Queried, *names: str) -> None:
 
 
 def _read(tables: Queried, agent: str | None, least: int) -> PatternCounts:
+    import numpy as np
+
     known = {row["agent"]: row for row in tables.query("known_runs", agent=agent)}
     tasks = tables.query("pattern_task_numbers")
     kept_tasks = tuple(sorted((row["agent"], row["task"]) for row in tasks))
     names = _Names(tables.query("pattern_names"))
+    tables.query("pattern_examples", least=least)
     rows = {
         names.feature(row["feature"], row["error_key"]): row
         for row in tables.query("pattern_totals", least=least)
     }
     features = tuple(sorted(rows, key=Feature.key))
     ordered = [rows[feature] for feature in features]
-    examples = _examples(tables.query("pattern_lowest", least=least))
-    unused = _examples(tables.query("pattern_unused"))
-    nobody: Examples = ((), ())
+    runs, examples, unused = _examples(ordered, tables.query("pattern_shown"))
     return PatternCounts(
         agents={name: _agent(row) for name, row in known.items()},
         tasks=kept_tasks,
         features=features,
-        marks=tuple(int(row["marks"]) for row in ordered),
-        examples=tuple(examples.get(row["feature"], nobody) for row in ordered),
-        unused={
-            feature: unused[row["feature"]]
-            for feature, row in zip(features, ordered, strict=True)
-            if row["feature"] in unused
-        },
+        marks=np.array([int(row["marks"]) for row in ordered], dtype=np.int64),
+        runs=runs,
+        examples=examples,
+        unused=unused,
         cells=_cells(features, ordered, tasks, kept_tasks),
         lengths=_lengths(features, ordered),
         loops=_loops(ordered, tables.query("pattern_since")),
@@ -174,15 +177,20 @@ def _agent(row: Row) -> AgentRuns:
     return AgentRuns(row["total"], int(row["excused"]), row["runs"])
 
 
-def _examples(rows: Iterable[Row]) -> dict[int, Examples]:
-    """By the number of the feature."""
-    found: dict[int, tuple[list[tuple[int, str]], list[tuple[int, str]]]] = {}
-    for row in rows:
-        side = found.setdefault(row["feature"], ([], []))[row["success"]]
-        side.append((row["mark"], row["trace_id"]))
-    return {
-        number: (tuple(sorted(bad)), tuple(sorted(good))) for number, (bad, good) in found.items()
-    }
+def _examples(rows: Sequence[Row], found: Sequence[Row]) -> tuple[tuple[Example, ...], Ints, Ints]:
+    """The runs that are examples; rows of those with a feature, and of those without its tool."""
+    import numpy as np
+
+    named = {row["run"]: (row["mark"], row["trace_id"]) for row in found}
+    runs = sorted(set(named.values()))
+    places = {run: place for place, run in enumerate(runs)}
+    numbers = np.array(sorted(named), dtype=np.int64)
+    place_of = np.array([places[named[number]] for number in numbers.tolist()], dtype=np.int64)
+    examples = _numbers(rows, "examples", 2)
+    examples[:, 2] = place_of[np.searchsorted(numbers, examples[:, 2])]
+    lacking = examples[:, 1] > 1
+    examples[:, 1] %= 2
+    return shown(runs, lowest(examples[~lacking]), lowest(examples[lacking]))
 
 
 def _cells(
@@ -227,48 +235,58 @@ def _numbers(rows: Sequence[Row], column: str, width: int) -> Ints:
     """The numbers in a column's texts, `width` a row, each behind its feature's place."""
     import numpy as np
 
-    texts = [row[column] for row in rows]
-    if not texts:
-        return np.zeros((0, width + 1), dtype=np.int64)
-    flat = np.fromstring(",".join(texts), dtype=np.int64, sep=",").reshape(-1, width)
+    texts = [row[column] or "" for row in rows]
     counts = [(text.count(",") + 1) // width for text in texts]
+    joined = ",".join(filter(None, texts))
+    flat = np.fromstring(joined, dtype=np.int64, sep=",").reshape(-1, width)
     return np.concatenate([np.repeat(np.arange(len(rows)), counts)[:, None], flat], axis=1)
 
 
 def _said(tables: Queried, agent: str | None) -> dict[str, tuple[Said, ...]]:
     """What runs said, by agent."""
-    found: dict[str, dict[bool, list[Speaker]]] = {}
+    sides: dict[tuple[str, bool], list[Speaker]] = {}
     for row in tables.query("pattern_sampled", agent=agent):
-        sides = found.setdefault(row["agent"], {False: [], True: []})
         known = (row["mark"], row["trace_id"], row["success"], row["own"], row["task"])
-        sides[row["success"]].append(Speaker(*known, row["attempts"]))
-    return {name: _said_by(tables, name, sides) for name, sides in found.items()}
+        side = sides.setdefault((row["agent"], row["success"]), [])
+        side.append(Speaker(*known, row["attempts"]))
+    agents = list(dict.fromkeys(name for name, _ in sides))
+    said: dict[str, tuple[Said, ...]] = {}
+    for start in range(0, len(agents), _AGENTS_AT_ONCE):
+        some = agents[start : start + _AGENTS_AT_ONCE]
+        said |= _said_by(tables, {key: side for key, side in sides.items() if key[0] in some})
+    return said
 
 
 def _said_by(
-    tables: Queried, agent: str, sides: Mapping[bool, Sequence[Speaker]]
-) -> tuple[Said, ...]:
-    first = [speaker for side in sides.values() for speaker in side[:RUNS_SAID]]
-    runs = _whole(tables, agent, first)
-    found = Counter(speaker.success for speaker, _ in runs)
+    tables: Queried, sides: Mapping[tuple[str, bool], Sequence[Speaker]]
+) -> dict[str, tuple[Said, ...]]:
+    first = [(name, one) for (name, _), side in sides.items() for one in side[:RUNS_SAID]]
+    runs = _whole(tables, first)
     # Huge runs are not kept: others that come next take their places.
+    found = Counter((name, speaker.success) for name, own in runs.items() for speaker, _ in own)
     more = [
-        speaker
-        for success, side in sides.items()
-        if found[success] < RUNS_SAID
-        for speaker in side[RUNS_SAID:]
+        (name, one)
+        for (name, success), side in sides.items()
+        if found[name, success] < RUNS_SAID
+        for one in side[RUNS_SAID:]
     ]
-    return said_by([*runs, *_whole(tables, agent, more)])
+    others = _whole(tables, more) if more else {}
+    agents = dict.fromkeys(name for name, _ in sides)
+    return {name: said_by([*runs.get(name, ()), *others.get(name, ())]) for name in agents}
 
 
 def _whole(
-    tables: Queried, agent: str, speakers: Sequence[Speaker]
-) -> list[tuple[Speaker, Trace | Row]]:
-    """Those of the runs that are in the sample of whole runs."""
-    known = {speaker.id: speaker for speaker in speakers}
-    if not known:
-        return []
-    rows = tables.clean_rows(agent, known)
-    if rows is not None:
-        return [(known[id], row) for id, row in rows.items()]
-    return [(known[trace.id], trace) for trace in tables.traces(agent, known)]
+    tables: Queried, speakers: Iterable[tuple[str, Speaker]]
+) -> dict[str, list[tuple[Speaker, Trace | str]]]:
+    """By agent: those of the runs that are in the sample of whole runs."""
+    known = {(name, speaker.id): speaker for name, speaker in speakers}
+    lines = tables.clean_lines(known)
+    runs: dict[str, list[tuple[Speaker, Trace | str]]] = {}
+    if lines is not None:
+        for name, id, line in lines:
+            runs.setdefault(name, []).append((known[name, id], line))
+        return runs
+    for name in dict.fromkeys(name for name, _ in known):
+        ids = [id for owner, id in known if owner == name]
+        runs[name] = [(known[name, trace.id], trace) for trace in tables.traces(name, ids)]
+    return runs

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tracetune.errors import InputError
 from tracetune.traces.analytics.few import FewTraces
 from tracetune.traces.analytics.tables import TraceTables, opened
 from tracetune.traces.mining.features import AgentRuns, Feature
@@ -44,7 +46,10 @@ PatternKind = Literal[
     "tool_unused",
     "term",
 ]
-_KINDS: tuple[PatternKind, ...] = PatternKind.__args__  # type: ignore[attr-defined]
+_KINDS: dict[str, tuple[int, PatternKind]] = {
+    kind: (place, kind)
+    for place, kind in enumerate(PatternKind.__args__)  # type: ignore[attr-defined]
+}
 """Of patterns that hold for the same runs, the kind that comes first here is kept."""
 
 
@@ -126,7 +131,12 @@ def mine_patterns(
     Args:
         agent: Look at this agent's runs only.
         min_support: Leave out what fewer runs have.
+
+    Raises:
+        InputError: The traces are none, or `agent` is no name.
     """
+    if not isinstance(agent, str | None):
+        raise InputError(f"agent is {agent!r:.60}, expected a name, or None for all agents.")
     if isinstance(traces, FewTraces):
         counts = count_few_patterns(traces.runs(agent), least=min_support)
     else:
@@ -177,10 +187,9 @@ def _informative(split: Split) -> tuple[object, ...]:
     feature = split.feature
     # With its text an error says more than without, and two words more than one.
     words = len(feature.detail.split()) if feature.detail and feature.kind == "term" else 0
-    place = _KINDS.index(_kind(feature))
     return (
         feature.agent,
-        place,
+        _KINDS[feature.kind][0],
         feature.detail is None,
         -words,
         feature.tools,
@@ -188,19 +197,15 @@ def _informative(split: Split) -> tuple[object, ...]:
     )
 
 
-def _kind(feature: Feature) -> PatternKind:
-    return next(kind for kind in _KINDS if kind == feature.kind)
-
-
 def _pattern(split: Split, q_value: float) -> Pattern:
     n_without = split.all_runs - split.runs
     successes_without = split.all_successes - split.successes
     rate_with, rate_without = split.successes / split.runs, successes_without / n_without
-    failing, succeeding = (tuple(sorted(id for _, id in side)) for side in split.examples)
+    failing, succeeding = split.examples
     return Pattern(
         id=_id(split.feature),
         agent=split.feature.agent,
-        kind=_kind(split.feature),
+        kind=_KINDS[split.feature.kind][1],
         subject=split.feature.tools,
         text=_text(split.feature),
         support=split.runs,
@@ -219,12 +224,16 @@ def _pattern(split: Split, q_value: float) -> Pattern:
     )
 
 
+# Each of the few names is in very many patterns.
+_json = functools.lru_cache(maxsize=4096)(json.dumps)
+
+
 def _id(feature: Feature) -> str:
     # The bound of `long` moves with every new trace; the pattern stays the same one.
     detail = None if feature.kind == "long" else feature.detail
     tools = [*feature.tools, None, None][: max(2, len(feature.tools))]
-    content = json.dumps([feature.agent, feature.kind, *tools, detail])
-    return hashlib.blake2b(content.encode(), digest_size=6).hexdigest()
+    content = ", ".join(map(_json, (feature.agent, feature.kind, *tools, detail)))
+    return hashlib.blake2b(f"[{content}]".encode(), digest_size=6).hexdigest()
 
 
 _TEXTS = {
@@ -250,6 +259,7 @@ def _text(feature: Feature) -> str:
     return _TEXTS[feature.kind].format(*tools, detail=feature.detail)
 
 
+@functools.lru_cache(maxsize=4096)
 def _shown(name: str) -> str:
     """A tool's name as one short printable line: whoever made the trace chose it."""
     short = name[:80]

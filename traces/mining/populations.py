@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tracetune.traces.mining.features import Examples, Feature, Task, lowest
+from tracetune.traces.mining.features import Example, Feature, Task, lowest
 from tracetune.traces.mining.pattern_counts import PatternCounts
 from tracetune.traces.mining.stratified import Ints, summed
-from tracetune.traces.mining.terms import TERMS_TRIED, Said, choose_terms, halves, terms_of
+from tracetune.traces.mining.terms import TERMS_TRIED, Said, choose_terms, halves, spoken
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,11 @@ class Population:
     agents: tuple[str, ...]
     tasks: tuple[Task, ...]
     features: tuple[Feature, ...]
-    marks: tuple[int, ...]
-    examples: tuple[Examples, ...]
+    marks: Ints
+    runs: Sequence[Example]
+    """Those that are examples."""
+    examples: Ints
+    """Rows (feature, succeeded, place among `runs`), sorted."""
     cells: Ints
     """Rows (feature, task, failed runs, successful runs), sorted; task -1: any other."""
     longs: Ints
@@ -74,6 +77,7 @@ def population(counts: PatternCounts) -> Population:
         tasks=counts.tasks,
         features=counts.features,
         marks=counts.marks,
+        runs=counts.runs,
         examples=counts.examples,
         cells=counts.cells,
         longs=longs,
@@ -96,26 +100,28 @@ def term_population(
     # Each test makes the others weaker: a few runs are to be asked few questions.
     most = min(TERMS_TRIED, len(tested_on) // 4)
     terms = choose_terms(chosen_on, most=most, least=least)
-    owned = [terms_of(one.text) for one in tested_on]
+    has = spoken(terms, tested_on)
+    place, run = np.nonzero(has)
     numbers = {task: n for n, (owner, task) in enumerate(tasks) if owner == agent}
-    marks, examples, rows, longs = [], [], [], []
-    for place, term in enumerate(terms):
-        using = [one for one, words in zip(tested_on, owned, strict=True) if term in words]
-        rows += [_run_row(place, one, numbers) for one in using]
-        marks.append(sum(one.mark % 2**32 for one in using))
-        examples.append(_examples_of(using))
-        longs.append(sum(one.attempts > bound for one in using))
-    everyone = [_run_row(0, one, numbers) for one in tested_on]
+    everyone = np.array(
+        [
+            (0, numbers.get(one.task or "", -1), not one.success, one.success, one.attempts > bound)
+            for one in tested_on
+        ],
+        dtype=np.int64,
+    ).reshape(-1, 5)
+    marks = np.array([one.mark % 2**32 for one in tested_on], dtype=np.int64)
     return Population(
         agents=(agent,),
         tasks=tuple(tasks),
         features=tuple(Feature(agent, "term", (), term) for term in terms),
-        marks=tuple(marks),
-        examples=tuple(examples),
-        cells=summed(np.array(rows, dtype=np.int64).reshape(-1, 4), 2),
-        longs=np.array(longs, dtype=np.int64),
-        everyone=summed(np.array(everyone, dtype=np.int64).reshape(-1, 4), 2),
-        all_longs=np.array([sum(one.attempts > bound for one in tested_on)], dtype=np.int64),
+        marks=has @ marks,
+        runs=[(one.mark, one.id) for one in tested_on],
+        examples=lowest(np.column_stack([place, everyone[run, 3], run])),
+        cells=summed(np.column_stack([place, everyone[run, 1:4]]), 2),
+        longs=has @ everyone[:, 4],
+        everyone=summed(everyone[:, :4], 2),
+        all_longs=everyone[:, 4].sum(keepdims=True),
         bounds=(bound,),
         loops=np.zeros((0, 4), dtype=np.int64),
         everyones_lengths=np.zeros((0, 3), dtype=np.int64),
@@ -149,18 +155,20 @@ def _with_long(runs: Population, beyond: Bools) -> Population:
     to[added] = np.arange(len(added)) + len(runs.features)
     rows = runs.cells[beyond[runs.cells[:, 0]]]
     rows[:, 0] = to[agent_of[rows[:, 0]]]
-    owned = [np.flatnonzero(beyond & (agent_of == agent)).tolist() for agent in added]
-    details = [str(math.floor(runs.bounds[agent])) for agent in added]
+    marks = np.zeros(len(added), dtype=np.int64)
+    np.add.at(marks, to[agent_of[beyond]] - len(runs.features), runs.marks[beyond])
+    examples = runs.examples[beyond[runs.examples[:, 0]]]
+    examples[:, 0] = to[agent_of[examples[:, 0]]]
     return replace(
         runs,
         features=runs.features
         + tuple(
-            Feature(runs.agents[agent], "long", (), detail)
-            for agent, detail in zip(added, details, strict=True)
+            Feature(runs.agents[agent], "long", (), str(math.floor(runs.bounds[agent])))
+            for agent in added
         ),
-        marks=runs.marks + tuple(sum(runs.marks[n] for n in own) for own in owned),
-        examples=runs.examples + tuple(lowest(runs.examples[n] for n in own) for own in owned),
+        marks=np.concatenate([runs.marks, marks]),
         # Still sorted: the new features come last.
+        examples=np.concatenate([runs.examples, lowest(examples)]),
         cells=np.concatenate([runs.cells, summed(rows, 2)]),
         longs=np.concatenate([runs.longs, runs.all_longs[added]]),
     )
@@ -182,40 +190,38 @@ def _with_unused(runs: Population, counts: PatternCounts) -> Population:
     common = 2 * (failed + succeeded) > all_failed + all_succeeded
     helpful = succeeded * all_failed > failed * all_succeeded
     used = np.array([f.kind == "tool_used" for f in runs.features], dtype=bool)
-    turned = np.flatnonzero(used & common & helpful)
-    features, marks = list(runs.features), list(runs.marks)
-    examples, longs = list(runs.examples), runs.longs.copy()
-    everything = _everything(runs, agent_of)
-    rows, taken = [runs.cells], np.array([1, 1, -2, -2], dtype=np.int64)
-    edges = np.searchsorted(runs.cells[:, 0], np.arange(len(features) + 1)).tolist()
-    for n in turned.tolist():
-        features[n] = replace(features[n], kind="tool_unused")
-        marks[n] = everything[agent_of[n]] - marks[n]
-        examples[n] = counts.unused.get(runs.features[n], ((), ()))
-        longs[n] = runs.all_longs[agent_of[n]] - longs[n]
-        own = runs.cells[edges[n] : edges[n + 1]] * taken
-        whole = runs.everyone[runs.everyone[:, 0] == agent_of[n]]
-        whole[:, 0] = n
-        # Once taken twice, what is there already becomes what is missing.
-        rows += [own, whole]
-    cells = summed(np.concatenate(rows), 2)
+    turned = used & common & helpful
+    features = tuple(
+        feature._replace(kind="tool_unused") if turns else feature
+        for feature, turns in zip(runs.features, turned.tolist(), strict=True)
+    )
+    of_calls = np.array([f.kind == "attempts" for f in runs.features], dtype=bool)
+    all_marks = np.zeros(len(runs.agents), dtype=np.int64)
+    np.add.at(all_marks, agent_of[of_calls], runs.marks[of_calls])
+    own, others = runs.examples, counts.unused
     return replace(
         runs,
-        features=tuple(features),
-        marks=tuple(marks),
-        examples=tuple(examples),
-        cells=cells[(cells[:, 2:] > 0).any(axis=1)],
-        longs=longs,
+        features=features,
+        marks=np.where(turned, all_marks[agent_of] - runs.marks, runs.marks),
+        examples=lowest(np.concatenate([own[~turned[own[:, 0]]], others[turned[others[:, 0]]]])),
+        cells=_turned(runs, agent_of, np.flatnonzero(turned)),
+        longs=np.where(turned, runs.all_longs[agent_of] - runs.longs, runs.longs),
     )
 
 
-def _everything(runs: Population, agent_of: Ints) -> list[int]:
-    """The sum of all runs' marks, of each agent."""
-    totals = [0] * len(runs.agents)
-    for agent, feature, mark in zip(agent_of.tolist(), runs.features, runs.marks, strict=True):
-        if feature.kind == "attempts":
-            totals[agent] += mark
-    return totals
+def _turned(runs: Population, agent_of: Ints, features: Ints) -> Ints:
+    """The cells, but of these features those of the runs that lack them."""
+    import numpy as np
+
+    taken = np.array([1, 1, -1, -1], dtype=np.int64)
+    starts, ends = (np.searchsorted(runs.cells[:, 0], features + after) for after in (0, 1))
+    pieces = np.split(runs.cells, np.column_stack([starts, ends]).ravel())
+    for place, n in enumerate(features.tolist()):
+        whole = runs.everyone[runs.everyone[:, 0] == agent_of[n]]
+        whole[:, 0] = n
+        rows = summed(np.concatenate([pieces[2 * place + 1] * taken, whole]), 2)
+        pieces[2 * place + 1] = rows[(rows[:, 2:] != 0).any(axis=1)]
+    return np.concatenate(pieces)
 
 
 def _twice_median(values: Ints, counts: Ints) -> float:
@@ -228,15 +234,3 @@ def _twice_median(values: Ints, counts: Ints) -> float:
         return math.inf
     middle = np.searchsorted(reached, [(reached[-1] - 1) // 2, reached[-1] // 2], side="right")
     return float(values[order][middle].sum())
-
-
-def _run_row(place: int, one: Said, tasks: Mapping[str, int]) -> list[int]:
-    return [place, tasks.get(one.task or "", -1), 1 - one.success, int(one.success)]
-
-
-def _examples_of(said: Sequence[Said]) -> Examples:
-    failing, succeeding = (
-        tuple((one.mark, one.id) for one in said if one.success is outcome)
-        for outcome in (False, True)
-    )
-    return lowest([(failing, succeeding)])

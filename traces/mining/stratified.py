@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
-import functools
-import itertools
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracetune.traces.stats import Interval
@@ -33,8 +29,10 @@ _Z95 = 1.959963984540054
 _EXACT_WORK = 20_000
 """Informative strata × possible values of the sum, up to which the exact test is worth its time."""
 _MANTEL_FLEISS = 5
-_AT_ONCE = 200_000
+_AT_ONCE = 50_000
 """Chances worked out in one array."""
+_FEW_VALUES = 8
+"""Strata of no more are worked out for all features at once."""
 
 
 def exact_conditional(strata: Ints) -> float:
@@ -52,8 +50,7 @@ def exact_conditional(strata: Ints) -> float:
     """
     import numpy as np
 
-    [p_value] = _exact_p_values(np.zeros(len(strata), dtype=np.int64), strata, 1)
-    return p_value
+    return float(_exact_p_values(np.zeros(len(strata), dtype=np.int64), strata, 1)[0])
 
 
 def cochran_mantel_haenszel(strata: Ints) -> float:
@@ -101,7 +98,7 @@ def stratified_p_values(cells: Ints, totals: Ints, count: int) -> list[float]:
     place[wanted] = np.arange(len(wanted))
     own = exactly[cells[:, 0]]
     tested = _exact_p_values(place[cells[own, 0]], strata[own], len(wanted))
-    for n, p_value in zip(wanted.tolist(), tested, strict=True):
+    for n, p_value in zip(wanted.tolist(), tested.tolist(), strict=True):
         p_values[n] = p_value
     return p_values
 
@@ -153,57 +150,115 @@ def summed(rows: Ints, keys: int) -> Ints:
         if (key[1:] > key[:-1]).all():
             return rows
         order = np.argsort(key)
+        rows, new = rows[order], np.diff(key[order], prepend=-1) > 0
     else:
-        order = np.lexsort(rows[:, :keys].T[::-1])
-    rows = rows[order]
-    new = np.concatenate([[True], (rows[1:, :keys] != rows[:-1, :keys]).any(axis=1)])
+        rows = rows[np.lexsort(rows[:, :keys].T[::-1])]
+        new = np.concatenate([[True], (rows[1:, :keys] != rows[:-1, :keys]).any(axis=1)])
+    if new.all():
+        return rows
     starts = np.flatnonzero(new)
     return np.concatenate([rows[starts, :keys], np.add.reduceat(rows[:, keys:], starts)], axis=1)
 
 
-def _exact_p_values(owners: Ints, strata: Ints, count: int) -> list[float]:
-    """`exact_conditional` of each of `count` features, which own the strata in ascending order."""
+def _exact_p_values(owners: Ints, strata: Ints, count: int) -> NDArray[np.float64]:
+    """`exact_conditional` of each of `count` features, which own the strata."""
     import numpy as np
 
     low, high = _bounds(strata)
     told = high > low
-    owners, strata, low, high = owners[told], strata[told], low[told], high[told]
-    sizes = high - low + 1
+    owners, strata, low, sizes = owners[told], strata[told], low[told], (high - low)[told] + 1
     excess = np.bincount(owners, weights=strata[:, 0] - low, minlength=count).astype(np.int64)
-    edges = np.searchsorted(owners, np.arange(count + 1)).tolist()
-    ends = np.cumsum(sizes)
-    p_values: list[float] = []
-    while len(p_values) < count:
+    widths = np.bincount(owners, weights=sizes - 1, minlength=count).astype(np.int64) + 1
+    # The features of like width stand together, and of each the strata of few values come first.
+    features = np.argsort(widths, kind="stable")
+    widths, place = widths[features], np.argsort(features)
+    order = np.lexsort((sizes, place[owners]))
+    owners, strata, low, sizes = place[owners][order], strata[order], low[order], sizes[order]
+    p_values = np.ones(count)
+    first = 0
+    while first < count:
         # As many features at once as one array should hold, at least one.
-        first = len(p_values)
-        start = edges[first]
-        room = int(ends[start - 1]) + _AT_ONCE if start else _AT_ONCE
-        fits = bisect.bisect_right(edges, int(np.searchsorted(ends, room, side="right"))) - 1
-        last = max(first + 1, min(fits, count))
-        rows = slice(start, edges[last])
-        pieces = _chances(strata[rows], low[rows], sizes[rows])
-        for n in range(first, last):
-            own = pieces[edges[n] - start : edges[n + 1] - start]
-            p_values.append(_tails(own, int(excess[n])) if own else 1.0)
+        room = widths[first:] * np.arange(1, count - first + 1)
+        last = first + max(1, int(np.searchsorted(room, _AT_ONCE, side="right")))
+        rows = slice(*np.searchsorted(owners, [first, last]).tolist())
+        chances = _chances(strata[rows], low[rows], sizes[rows])
+        shape = int(widths[last - 1]), last - first
+        sums = _sums(owners[rows] - first, chances, sizes[rows], shape)
+        p_values[features[first:last]] = _tails(sums, excess[features[first:last]])
+        first = last
     return p_values
 
 
-def _chances(strata: Ints, low: Ints, sizes: Ints) -> list[NDArray[np.float64]]:
+def _chances(strata: Ints, low: Ints, sizes: Ints) -> NDArray[np.float64]:
     """Of each stratum the chances of its possible values, from the lowest on; their sum is 1."""
     import numpy as np
 
     if not len(strata):
-        return []
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        return np.zeros(0)
+    starts = np.cumsum(sizes) - sizes
     k = np.arange(sizes.sum()) - np.repeat(starts - low, sizes)
     _, used, successes, runs = (np.repeat(column, sizes) for column in strata.T)
     parts = np.stack([k, used - k, successes - k, runs - successes - used + k])
     log_chance = -_log_factorials(parts).sum(axis=0)
     # Relative to the likeliest split: no overflow, and the normalising constant cancels out.
     chance = np.exp(log_chance - np.repeat(np.maximum.reduceat(log_chance, starts), sizes))
-    chance /= np.repeat(np.add.reduceat(chance, starts), sizes)
-    edges = [*starts.tolist(), len(chance)]
-    return [chance[start:end] for start, end in itertools.pairwise(edges)]
+    found: NDArray[np.float64] = chance / np.repeat(np.add.reduceat(chance, starts), sizes)
+    return found
+
+
+def _sums(
+    owners: Ints, chances: NDArray[np.float64], sizes: Ints, shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """A column per feature: the chances of the sums of its strata's values, from the lowest on.
+
+    Args:
+        owners: Of each stratum the column, ascending.
+        sizes: How many of the chances each stratum has; of one column's, ascending.
+        shape: As many rows as the widest sum has values, and columns.
+    """
+    import numpy as np
+
+    sums = np.zeros(shape)
+    sums[0] = 1.0
+    starts = np.cumsum(sizes) - sizes
+    few = sizes <= _FEW_VALUES
+    _convolve(sums, owners[few], chances, starts[few], sizes[few])
+    widths = 1 + np.bincount(owners[few], weights=sizes[few] - 1, minlength=shape[1]).astype(int)
+    for n in np.flatnonzero(~few).tolist():
+        column, width = owners[n], widths[owners[n]]
+        widths[column] = width + sizes[n] - 1
+        own = chances[starts[n] : starts[n] + sizes[n]]
+        sums[: widths[column], column] = np.convolve(sums[:width, column], own)
+    return sums
+
+
+def _convolve(
+    sums: NDArray[np.float64],
+    owners: Ints,
+    chances: NDArray[np.float64],
+    starts: Ints,
+    sizes: Ints,
+) -> None:
+    """Convolve all columns at once with the first of their strata, then with the second, ….
+
+    What strata lack of one another is zeros, which change no bit.
+    """
+    import numpy as np
+
+    turns = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    width = 1
+    for turn in range(int(turns.max(initial=-1)) + 1):
+        rows = np.flatnonzero(turns == turn)
+        none, one = np.ones(sums.shape[1]), np.zeros(sums.shape[1])
+        none[owners[rows]], one[owners[rows]] = chances[starts[rows]], chances[starts[rows] + 1]
+        old = sums[:width].copy()
+        width = min(width + int(sizes[rows].max()) - 1, len(sums))
+        sums[: len(old)] *= none
+        sums[1 : len(old) + 1] += (old * one)[: width - 1]
+        for value in range(2, int(sizes[rows].max())):
+            more = rows[sizes[rows] > value]
+            moved = old[: width - value, owners[more]] * chances[starts[more] + value]
+            sums[value : value + len(moved), owners[more]] += moved
 
 
 def _log_factorials(numbers: Ints) -> NDArray[np.float64]:
@@ -218,13 +273,16 @@ def _log_factorials(numbers: Ints) -> NDArray[np.float64]:
     return table[numbers]
 
 
-def _tails(pieces: Sequence[NDArray[np.float64]], observed: int) -> float:
-    """The share of all sums that are no likelier than the one observed, counted from the least."""
+def _tails(sums: NDArray[np.float64], observed: Ints) -> NDArray[np.float64]:
+    """Of each column the share of all sums that are no likelier than the one observed."""
     import numpy as np
 
-    total = functools.reduce(np.convolve, sorted(pieces, key=len))
     # Sums as likely as the observed one belong to the tail even when rounding differs.
-    return float(min(1.0, total[total <= total[observed] * (1 + 1e-7)].sum() / total.sum()))
+    limit = sums[observed, np.arange(len(observed))] * (1 + 1e-7)
+    # Added up one by one: the zeros of a narrow column would move the pairs of a sum by pairs.
+    tails = np.cumsum(np.where(sums <= limit, sums, 0.0), axis=0)[-1]
+    found: NDArray[np.float64] = np.minimum(1.0, tails / np.cumsum(sums, axis=0)[-1])
+    return found
 
 
 def _bounds(strata: Ints) -> tuple[Ints, Ints]:

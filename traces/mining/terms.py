@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
 
 from tracetune.traces.failures import EXCUSED
+from tracetune.traces.mining.stratified import Ints
 from tracetune.traces.model import Thought, ToolCall, Trace
 from tracetune.traces.readers.canonical import trace_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Bools = NDArray[np.bool_]
+else:
+    Bools = Any
 
 __all__ = [
     "RUNS_SAID",
@@ -25,8 +34,8 @@ __all__ = [
     "join_said",
     "said_by",
     "said_in",
+    "spoken",
     "task_hash",
-    "terms_of",
 ]
 
 TERMS_TRIED = 50
@@ -42,8 +51,7 @@ _TELLING = 1.96
 _WORD = re.compile(r"[^\W\d_]{2,30}(?:['\u2019][^\W\d_]{1,10})?")
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What a run said to itself and to others, in words."""
 
     mark: int
@@ -60,18 +68,8 @@ class Said:
     text: str
     """Lower-case words with one space between, one line per message or thought."""
 
-    def row(self) -> list[Any]:
-        """The fields in order, for JSON."""
-        return [getattr(self, name) for name in self.__slots__]
 
-    @classmethod
-    def of(cls, row: Sequence[Any]) -> Said:
-        """Read a `row`."""
-        return cls(*row)
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
+class Speaker(NamedTuple):
     """What is known of a run, but for its words."""
 
     mark: int
@@ -105,8 +103,8 @@ def said_in(traces: Iterable[Trace], marks: Mapping[str, int]) -> tuple[Said, ..
     )
 
 
-def said_by(runs: Iterable[tuple[Speaker, Trace | Mapping[str, Any]]]) -> tuple[Said, ...]:
-    """What these runs of one agent said, each a trace or its canonical row; bounded likewise."""
+def said_by(runs: Iterable[tuple[Speaker, Trace | str]]) -> tuple[Said, ...]:
+    """What these runs of one agent said, each a trace or its line of JSON; bounded likewise."""
     lowest = sorted(runs, key=lambda run: (run[0].mark, run[0].id))
     sides = (
         itertools.islice((run for run in lowest if run[0].success is outcome), RUNS_SAID)
@@ -150,11 +148,17 @@ def halves(said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
     return parts
 
 
-def terms_of(text: str) -> set[str]:
-    """The words of a `Said.text`, and each two that follow one another in a line."""
-    lines = [line.split() for line in text.split("\n")]
-    words = {word for line in lines for word in line}
-    return words | {f"{a} {b}" for line in lines for a, b in itertools.pairwise(line)}
+def spoken(terms: Sequence[str], said: Sequence[Said]) -> Bools:
+    """A row per term, a column per run: whether the run has the term.
+
+    A term is a word, or two words that follow one another in a line.
+    """
+    import numpy as np
+
+    # With blanks around each word, but not across lines.
+    texts = [f" {one.text} ".replace("\n", " \n ") for one in said]
+    has = [[f" {term} " in text for text in texts] for term in terms]
+    return np.array(has, dtype=bool).reshape(len(terms), len(said))
 
 
 def choose_terms(said: Sequence[Said], *, most: int, least: int) -> list[str]:
@@ -168,20 +172,21 @@ def choose_terms(said: Sequence[Said], *, most: int, least: int) -> list[str]:
 
     Source: Monroe, Colaresi and Quinn 2008, Political Analysis 16, 372-403, eqs. 15, 16 and 22.
     """
-    runs: dict[str, list[int]] = {}
-    for place, one in enumerate(said):
-        for term in terms_of(one.text):
-            runs.setdefault(term, []).append(place)
-    succeeded = [one.success for one in said]
-    pairs = {term: _by_outcome(places, succeeded) for term, places in runs.items()}
-    ranked = [
-        (-abs(z), -len(term.split()), term)
-        for term, z in _log_odds(pairs, len(said)).items()
-        if len(runs[term]) >= least and abs(z) >= _TELLING
-    ]
+    import numpy as np
+
+    words, pairs = _terms_by_run(said)
+    terms, starts, sizes = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+    succeeded = np.array([one.success for one in said], dtype=np.int64)[pairs[:, 1]]
+    good = np.add.reduceat(np.append(succeeded, 0), starts)
+    telling = np.abs(_log_odds(sizes - good, good, len(said)))
+    ranked = []
+    for place in np.flatnonzero((sizes >= least) & (telling >= _TELLING)).tolist():
+        first, second = divmod(int(terms[place]), len(words))
+        term = f"{words[first]} {words[second]}" if second else words[first]
+        runs = pairs[starts[place] : starts[place] + sizes[place], 1].tolist()
+        ranked.append((-float(telling[place]), not second, term, set(runs)))
     chosen: dict[str, set[int]] = {}
-    for *_, term in sorted(ranked):
-        own = set(runs[term])
+    for *_, term, own in sorted(ranked, key=lambda one: one[:3]):
         if len(chosen) < most and not any(
             2 * len(own & other) > len(own | other) for other in chosen.values()
         ):
@@ -189,38 +194,49 @@ def choose_terms(said: Sequence[Said], *, most: int, least: int) -> list[str]:
     return list(chosen)
 
 
+def _terms_by_run(said: Sequence[Said]) -> tuple[list[str], Ints]:
+    """All words; then rows (term, place of a run that has it), each once, sorted.
+
+    A term is its first word's place times the number of words, plus its second word's place, or 0.
+    """
+    import numpy as np
+
+    # An empty word ends a line.
+    lines = [f"{one.text}\n".replace("\n", "  ").split(" ") for one in said]
+    spoken_words = list(itertools.chain.from_iterable(lines))
+    numbers = {word: n for n, word in enumerate(dict.fromkeys(["", *spoken_words]))}
+    words = np.array([numbers[word] for word in spoken_words], dtype=np.int64)
+    next_words = np.append(words, 0)[1:]
+    run = np.repeat(np.arange(len(said)), list(map(len, lines)))
+    one_word, two_words = words > 0, (words > 0) & (next_words > 0)
+    alone, pair = words * len(numbers), words * len(numbers) + next_words
+    terms = np.concatenate([alone[one_word], pair[two_words]])
+    runs = np.concatenate([run[one_word], run[two_words]])
+    each = np.sort(terms * max(1, len(said)) + runs)
+    each = each[np.diff(each, prepend=-1) > 0]
+    return list(numbers), np.column_stack(np.divmod(each, max(1, len(said))))
+
+
 def task_hash(task: str) -> int:
     """A task's MD5 as a number, evenly spread."""
     return int(hashlib.md5(task.encode(errors="replace"), usedforsecurity=False).hexdigest(), 16)
 
 
-def _by_outcome(places: Iterable[int], succeeded: Sequence[bool]) -> tuple[int, int]:
-    """How many of these runs failed, and succeeded."""
-    outcomes = [succeeded[place] for place in places]
-    return outcomes.count(False), outcomes.count(True)
-
-
-def _log_odds(counts: Mapping[str, tuple[int, int]], runs: int) -> dict[str, float]:
+def _log_odds(bad: Ints, good: Ints, runs: int) -> NDArray[np.float64]:
     """Each term's log-odds ratio of failed to successful runs, in standard deviations."""
-    failed = sum(pair[0] for pair in counts.values())
-    succeeded = sum(pair[1] for pair in counts.values())
-    weight = (failed + succeeded) / runs if runs else 0.0
-    found = {}
-    for term, (bad, good) in counts.items():
-        prior = (bad + good) / runs
-        odds = [
-            math.log((count + prior) / (total + weight - count - prior))
-            for count, total in ((bad, failed), (good, succeeded))
-            if total + weight > count + prior
-        ]
-        if len(odds) == 2:
-            spread = math.sqrt(1 / (bad + prior) + 1 / (good + prior))
-            found[term] = (odds[0] - odds[1]) / spread
+    import numpy as np
+
+    weight = float(bad.sum() + good.sum()) / max(1, runs)
+    prior = (bad + good) / max(1, runs)
+    found = np.zeros(len(prior))
+    told = np.all([c.sum() + weight > c + prior for c in (bad, good)], axis=0)
+    odds = [np.log((c + prior)[told] / (c.sum() + weight - c - prior)[told]) for c in (bad, good)]
+    found[told] = (odds[0] - odds[1]) / np.sqrt(1 / (bad + prior) + 1 / (good + prior))[told]
     return found
 
 
-def _said(speaker: Speaker, run: Trace | Mapping[str, Any]) -> Said:
-    size, spoken = _spoken(run) if isinstance(run, Trace) else _spoken_in_row(run)
+def _said(speaker: Speaker, run: Trace | str) -> Said:
+    size, texts = _own_texts(run) if isinstance(run, Trace) else _own_texts_in(orjson.loads(run))
     counted = speaker.counted
     return Said(
         mark=speaker.mark,
@@ -230,45 +246,45 @@ def _said(speaker: Speaker, run: Trace | Mapping[str, Any]) -> Said:
         counted=counted,
         task=speaker.task if counted else None,
         attempts=-1 if speaker.attempts is None else speaker.attempts,
-        text=_words(spoken) if counted else "",
+        text=_words(texts) if counted else "",
     )
 
 
-def _spoken(trace: Trace) -> tuple[int, list[str]]:
+def _own_texts(trace: Trace) -> tuple[int, list[str]]:
     """How many characters there are in all texts of the run, and its own texts."""
-    size, spoken = 0, []
+    size, texts = 0, []
     for step in trace.steps:
         if isinstance(step, ToolCall):
             size += len(str(dict(step.arguments))) + len(step.result or "") + len(step.error or "")
         else:
             size += len(step.text)
             if isinstance(step, Thought) or step.role == "assistant":
-                spoken.append(step.text)
-    return size, spoken
+                texts.append(step.text)
+    return size, texts
 
 
-def _spoken_in_row(row: Mapping[str, Any]) -> tuple[int, list[str]]:
+def _own_texts_in(row: Mapping[str, Any]) -> tuple[int, list[str]]:
     """The same of a canonical row: to make a trace of it takes several times as long."""
-    size, spoken = 0, []
+    size, texts = 0, []
     for step in row.get("steps") or ():
         if step.get("kind") == "tool_call":
-            texts = step.get("result") or "", step.get("error") or ""
+            result, error = step.get("result") or "", step.get("error") or ""
             arguments = step.get("arguments", {})
-            if not (type(arguments) is dict and type(texts[0]) is type(texts[1]) is str):
-                return _spoken(trace_of(row))
-            size += len(str(arguments)) + len(texts[0]) + len(texts[1])
+            if not (type(arguments) is dict and type(result) is type(error) is str):
+                return _own_texts(trace_of(row))
+            size += len(str(arguments)) + len(result) + len(error)
         elif type(text := step.get("text")) is not str:
-            return _spoken(trace_of(row))
+            return _own_texts(trace_of(row))
         else:
             size += len(text)
             if step["kind"] == "thought" or step.get("role") == "assistant":
-                spoken.append(text)
-    return size, spoken
+                texts.append(text)
+    return size, texts
 
 
-def _words(spoken: Iterable[str]) -> str:
+def _words(texts: Iterable[str]) -> str:
     """The words of a run; of many the first and the last, 8,000 characters in all."""
-    lines = [" ".join(_WORD.findall(text[:_TEXT].casefold())) for text in spoken]
+    lines = [" ".join(_WORD.findall(text[:_TEXT].casefold())) for text in texts]
     text = "\n".join(line for line in lines if line)
     if len(text) <= _TEXT:
         return text

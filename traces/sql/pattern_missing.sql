@@ -1,7 +1,7 @@
 -- Candidates for the examples of a tool left unused: the runs of its agent with low marks, on
--- either side; see pattern_lowest.sql for the bound. `feature` is that of using the tool.
+-- either side; see pattern_examples.sql for the bound. `feature` is that of using the tool.
 CREATE OR REPLACE TEMP TABLE pattern_missing AS
-SELECT u.feature, u.tool, r.run, r.success, r.mark, r.trace_id
+SELECT u.feature, u.tool, r.run, r.success
 FROM pattern_runs AS r
 JOIN (
   SELECT t.agent, t.number AS tool, c.feature, n.success,
@@ -14,4 +14,4 @@ JOIN (
   ) AS n ON n.agent = t.agent
   GROUP BY t.agent, t.number, c.feature, n.success, n.runs
 ) AS u ON u.agent = r.agent AND u.success = r.success
-WHERE u.missing > 0 AND CAST(r.mark AS DOUBLE) * u.missing < 65970697666560
+WHERE u.missing > 0 AND CAST(r.run AS DOUBLE) * u.missing < 270215977642229760

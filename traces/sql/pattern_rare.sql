@@ -1,8 +1,7 @@
 -- What few runs have, or few of their calls: see pattern_features.sql.
 CREATE OR REPLACE TEMP TABLE pattern_rare AS
 -- 2 and 3: an error of a tool, without its text and with it
-SELECT run, MIN(task_number) AS task_number, MIN(attempts) AS attempts,
-  MIN(success) AS success, feature
+SELECT DISTINCT run, task_number, attempts, success, feature
 FROM (
   SELECT run, task_number, attempts, success,
     281474976710656 * kind + CAST(tool AS BIGINT) * 4294967296
@@ -11,7 +10,6 @@ FROM (
   WHERE failed
 ) AS failing
 WHERE feature IS NOT NULL
-GROUP BY run, feature
 UNION ALL
 -- 4: an error of any tool
 SELECT r.run, r.task_number, r.attempts, r.success, 281474976710656 * 4 + r.agent_number

@@ -1,5 +1,5 @@
 -- The runs whose words are looked at: those with the lowest marks of each agent and outcome; see
--- pattern_lowest.sql for the bound on marks (here it is for about 1000 runs). Lowest marks first.
+-- pattern_examples.sql for the bound on marks (here it is for about 1000 runs). Lowest marks first.
 SELECT agent, success, trace_id, mark, own, task, attempts
 FROM (
   SELECT r.agent, r.success, r.trace_id, r.mark, r.own, r.task, r.attempts,

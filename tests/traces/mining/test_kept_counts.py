@@ -117,7 +117,7 @@ def test_words_of_rows_in_a_cache_are_those_of_traces(tmp_path: Path) -> None:
     with TraceTables.read(path, cache=tmp_path / "cache", processes=1) as tables:
         kept = counts_of(tables)
     with TraceTables(traces) as tables:
-        assert tables.clean_rows("a", ["1"]) is None
+        assert tables.clean_lines([("a", "1")]) is None
         assert count_patterns(tables) == kept
     assert "shall look then leap" in {said.text.split("\n")[0] for said in kept.said["a"]}
 
@@ -163,6 +163,6 @@ def test_bytes_are_read_back_to_equal_counts(source: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"text"])
 def test_other_bytes_are_refused_in_one_line(content: bytes) -> None:
-    with pytest.raises(TraceError, match="no counts of patterns of layout 1") as caught:
+    with pytest.raises(TraceError, match="no counts of patterns of layout 2") as caught:
         PatternCounts.from_bytes(content)
     assert "\n" not in str(caught.value)

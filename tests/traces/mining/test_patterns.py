@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from tracetune.errors import InputError
 from tracetune.traces.analytics.sample import mark_of
 from tracetune.traces.analytics.tables import TraceTables
 from tracetune.traces.mining.patterns import Pattern, mine_patterns
@@ -218,6 +219,12 @@ def test_one_agent_can_be_asked_for() -> None:
     assert clerk == mine_patterns(traces)
     assert {p.agent for p in both} == {"boss", "clerk"}
     assert len({p.id for p in both}) == len(both)
+
+
+@pytest.mark.parametrize("agent", [5, ["clerk"], b"clerk"])
+def test_an_agent_is_asked_for_by_name(agent: Any) -> None:
+    with pytest.raises(InputError, match=r"^agent is .*, expected a name"):
+        mine_patterns(contrast(call("a")), agent=agent)
 
 
 def test_examples_are_those_with_the_lowest_marks_on_either_side_sorted() -> None:

@@ -139,6 +139,15 @@ def test_very_many_features_are_tested_as_each_alone() -> None:
     assert 0 < min(alone) < max(alone) == alone[0] == 1.0
 
 
+def test_strata_of_few_and_of_many_values_are_tested_together() -> None:
+    """The first feature's strata are narrower than the second's, and fewer."""
+    strata = [[(1, 2, 3, 6), (0, 1, 2, 4)], [(1, 1, 3, 6), (7, 20, 30, 60), (0, 2, 1, 4)]]
+    rows = np.array([(n, *row) for n, own in enumerate(strata) for row in own])
+    cells = np.column_stack([rows[:, 0], np.arange(len(rows)), rows[:, 1:3]])
+    assert stratified_p_values(cells, rows[:, 3:], 2) == list(map(p_of, strata))
+    assert p_of(strata[1]) == pytest.approx(by_counting(strata[1]))
+
+
 def test_the_difference_in_one_stratum_is_that_of_its_shares() -> None:
     cells = np.array([[0, 0, 3, 10], [1, 0, 5, 5]])
     (effect, (low, high)), (other, _), nothing = risk_differences(cells, np.array([[9, 30]]), 3)

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from tracetune.traces.mining.terms import Said, choose_terms, halves, join_said, said_in, terms_of
+from tracetune.traces.mining.terms import Said, choose_terms, halves, join_said, said_in, spoken
 from tracetune.traces.model import Message, Thought, ToolCall, Trace
 
 
@@ -23,10 +23,10 @@ def test_only_the_agents_own_words_count() -> None:
     [found] = said_in([Trace("t", "a", success=True, steps=steps)], {"t": 7})
     assert found.text == "can't find order left\nsorry über sorry"
     assert (found.mark, found.id, found.attempts) == (7, "t", 1)
-    assert terms_of(found.text) == {
-        *("can't", "find", "order", "left", "sorry", "über"),
-        *("can't find", "find order", "order left", "sorry über", "über sorry"),
-    }
+    words = ("can't", "find", "order", "left", "sorry", "über")
+    pairs = ("can't find", "find order", "order left", "sorry über", "über sorry")
+    assert spoken([*words, *pairs], [found]).all()
+    assert not spoken(["left sorry", "can't order", "rder", "find o", "t find"], [found]).any()
 
 
 def test_of_long_runs_the_first_and_the_last_words_are_kept() -> None:
