@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any, Literal
 
 from tracetune.errors import TraceTuneError
 from tracetune.graph.state import Candidate, Shippable, Shipped
 from tracetune.nodes.calling.models import RULES_ONLY
+from tracetune.nodes.edited import as_they_are
 from tracetune.nodes.review import survivors
 from tracetune.nodes.subjects import BY
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.memory import AgentMemory
 from tracetune.stores.mirror import mirror
-from tracetune.stores.project import Project, write_bundle
+from tracetune.stores.project import AgentSpec, write_bundle
 from tracetune.stores.release import Guideline, Release
 
 __all__ = ["checkpoint_versions"]
@@ -27,31 +29,39 @@ REVIEWER = "review"
 async def checkpoint_versions(state: Shippable, place: Workplace) -> Shipped:
     """Commit every surviving candidate; put the approved ones in force, journal the others.
 
-    An agent whose commit fails is reported with the reason; the others go on.
+    An agent whose commit fails is reported with the reason; the others go on. So does a release
+    whose YAML cannot be written: it is in force.
     """
     memory = place.memory(state["project_name"])
     project = await place.load_project()
+    candidates, verdicts = as_they_are(state)
+    state = {**state, "candidates": candidates, "verdicts": verdicts}
     releases: dict[str, Json] = {}
-    for agent in survivors(state["verdicts"]):
+    notes: list[str] = []
+    for agent in survivors(verdicts):
         shipped: Json = {"id": None, "parent": None, "files": [], "mirrored": [], "error": ""}
         releases[agent] = shipped
         try:
+            approved, spec = agent in state["approved"], None
+            if approved and project is not None and state["subjects"][agent]["in_files"]:
+                spec = project.agent(agent)
             release = await _keep(memory.agent(agent), agent, state)
             shipped |= {"id": release.id, "parent": release.parent}
-            if agent not in state["approved"]:
-                await memory.agent(agent).areject(release.id, by=REVIEWER, why=state["comment"])
+            if not approved:
+                await memory.agent(agent).areject(release.id, by=REVIEWER, why=state["turned_down"])
                 continue
-            if project is not None and state["subjects"][agent]["in_files"]:
-                shipped["files"] = await _write(project, agent, release)
-                held = state["subjects"][agent]["source_hash"]
-                places = await mirror(project.agents[agent], release, memory.store, previous=held)
-                shipped["mirrored"] = [str(place) for place in places]
         except TraceTuneError as error:
             done = f"Release {shipped['id']} is kept, but what comes after it failed: "
             shipped["error"] = f"{done if shipped['id'] else ''}{error}"
-        else:
-            progress("checkpoint_versions", f"{agent}: released {release.id}")
-    return {"releases": releases}
+            continue
+        progress("checkpoint_versions", f"{agent}: released {release.id}")
+        if project is not None and spec is not None:
+            shipped["files"], told = await _copy(project.root, spec, release)
+            notes += told
+            held = state["subjects"][agent]["source_hash"]
+            places = await mirror(spec, release, memory.store, previous=held)
+            shipped["mirrored"] = [str(place) for place in places]
+    return {"candidates": candidates, "verdicts": verdicts, "releases": releases, "notes": notes}
 
 
 async def _keep(memory: AgentMemory, agent: str, state: Shippable) -> Release:
@@ -93,9 +103,9 @@ async def _commit(memory: AgentMemory, agent: str, state: Shippable, lesson: Jso
     )
 
 
-def _origin(candidate: Candidate) -> Literal["llm", "rules"]:
+def _origin(candidate: Candidate) -> Literal["llm", "rules", "human"]:
     origins = {change["origin"] for change in candidate["changes"]}
-    return "llm" if "llm" in origins else "rules"
+    return "human" if "human" in origins else "llm" if "llm" in origins else "rules"
 
 
 def _lesson(agent: str, state: Shippable) -> Json:
@@ -112,7 +122,12 @@ def _lesson(agent: str, state: Shippable) -> Json:
     }
 
 
-async def _write(project: Project, agent: str, release: Release) -> list[str]:
-    folder = project.root / ".tracetune" / "releases" / release.id
-    files = await asyncio.to_thread(write_bundle, project.agents[agent], release.bundle, folder)
-    return [str(path.relative_to(project.root)) for path in files]
+async def _copy(root: Path, spec: AgentSpec, release: Release) -> tuple[list[str], list[str]]:
+    """Write the release's YAML; return its files, or a note on what is in the way."""
+    folder = root / ".tracetune" / "releases" / release.id
+    try:
+        files = await asyncio.to_thread(write_bundle, spec, release.bundle, folder)
+    except TraceTuneError as error:
+        failed = f"{spec.name}: {release.id} is in force, but its YAML copy failed: {error}"
+        return [], [failed]
+    return [str(path.relative_to(root)) for path in files], []

@@ -38,6 +38,8 @@ async def validate_candidates(state: Judgeable, place: Workplace) -> Judged:
         survives = not violations and verdict.decision != "worse"
         verdicts[agent] = asdict(verdict) | {"survives": survives, "violations": violations}
         progress("validate_candidates", f"{agent}: {verdict.decision}")
+    # Nothing reads the runs after this, and a review may wait for days.
+    place.shelf.drop(state["cycle"])
     return {"verdicts": verdicts}
 
 
@@ -47,8 +49,13 @@ def violations_of(candidate: Candidate, subject: Subject, measures: Measures) ->
     allowed = tunable(subject["config"], subject["parameters"])
     for change in candidate["changes"]:
         name, before, after = change["name"], change["before"], change["after"]
-        if change["kind"] == "prompt":
-            broken = violations_in(after, name, subject, measures)
+        half = subject["prompts"] if change["kind"] == "prompt" else subject["config"]
+        if name not in half:
+            found.append(f"{change['kind']} {name}: it is not the agent's")
+        elif after is None:
+            found.append(f"{change['kind']} {name}: it may not be taken out")
+        elif change["kind"] == "prompt":
+            broken = violations_in(after, name, subject, measures, change.get("style", ""))
             trusted = trusted_words(name, subject, measures)
             for line in set(read_section(after)) - set(read_section(before)):
                 broken += check_sentence(line, MAX_GUIDELINE, trusted)

@@ -116,7 +116,7 @@ class Workplace:
         Raises:
             InputError: It cannot be read any more, or has changed.
         """
-        if (kept := self.shelf.get(state["cycle"])) is not None:
+        if (kept := self.shelf.get(state["cycle"], get_stream_writer())) is not None:
             return kept
         asked = CycleInput.model_validate(state["request"])
         project = None if asked.inline else await self.project(asked.project)
@@ -124,13 +124,23 @@ class Workplace:
         for agent, subject in state["subjects"].items():
             if evidence[agent].digest != subject["digest"]:
                 raise InputError(f"The traces of {agent} have changed since this cycle began.")
-        self.shelf.put(state["cycle"], evidence)
+        self.keep(state["cycle"], evidence)
         return evidence
+
+    def keep(self, cycle: str, evidence: Mapping[str, Evidence]) -> None:
+        """Keep the evidence of a cycle for its other nodes."""
+        # Each run of a graph has a writer of its own, which goes when the run does.
+        self.shelf.put(cycle, evidence, get_stream_writer())
 
     @property
     def forgets(self) -> bool:
         """Whether memory is gone when the process ends."""
         return self._lasting_store() is None
+
+    @property
+    def owns_memory(self) -> bool:
+        """Whether memory is the builder's own: not the server's, which strangers write to."""
+        return self._store is not None or self.forgets
 
     async def load_project(self) -> Project | None:
         """The project file as it is now, or None when this graph has none."""

@@ -24,6 +24,7 @@ __all__ = ["aserver_traces", "athread_traces", "server_traces", "thread_traces"]
 _PAGE = 100
 """Snapshots, threads or runs that a server is asked for at a time."""
 
+_NOT_FOUND = 404
 # The channels that tell what is to run next; the last one stays when it is empty.
 _TRIGGERS = ("branch:to:", "__start__")
 _SENT = "__pregel_tasks"
@@ -53,6 +54,7 @@ def thread_traces(
     """
     live, saver = _opened(source)
     limit = recursion_limit or _limit_of(live)
+    lacking = None if threads is None else "history"
     if threads is None:
         with _told(None):
             threads = _saved(saver.list(None))
@@ -63,7 +65,7 @@ def thread_traces(
                 found = [_of_graph(one, live.name) for one in live.get_state_history(config)]
             else:
                 found = [_of_saver(one) for one in live.list(config) if _is_root(one)]
-        yield from _read(id, found, agent, limit, reading)
+        yield from _read(id, found, agent, limit, reading, lacking)
 
 
 async def athread_traces(
@@ -77,6 +79,7 @@ async def athread_traces(
     """Yield what `thread_traces` does, from an asynchronous checkpointer."""
     live, saver = _opened(source)
     limit = recursion_limit or _limit_of(live)
+    lacking = None if threads is None else "history"
     if threads is None:
         with _told(None):
             threads = _saved([one async for one in saver.alist(None)])
@@ -88,7 +91,7 @@ async def athread_traces(
                 found = [_of_graph(one, live.name) async for one in history]
             else:
                 found = [_of_saver(one) async for one in live.alist(config) if _is_root(one)]
-        for trace in _read(id, found, agent, limit, reading):
+        for trace in _read(id, found, agent, limit, reading, lacking):
             yield trace
 
 
@@ -108,8 +111,10 @@ def server_traces(
         **reading: What `read_traces` takes as well.
 
     Raises:
-        TraceError: The server cannot be reached or refuses, or does not have one of the threads.
+        TraceError: The server cannot be reached or refuses, or does not have one of the threads
+            that were named, or no run of it has ended.
     """
+    lacking = None if threads is None else "run that has ended"
     if threads is None:
         threads = []
         with _told(None):
@@ -118,12 +123,12 @@ def server_traces(
     for id in threads:
         runs: list[Any] = []
         found: list[Any] = []
-        with _told(id):
+        with _told(id, may_be_gone=lacking is None):
             while some := client.runs.list(id, limit=_PAGE, offset=len(runs)):
                 runs += some
             while more := client.threads.get_history(id, limit=_PAGE, before=_oldest(found)):
                 found += more
-        yield from _read(id, _with_runs(found, runs), agent, None, reading)
+        yield from _read(id, _with_runs(found, runs), agent, None, reading, lacking)
 
 
 async def aserver_traces(
@@ -134,6 +139,7 @@ async def aserver_traces(
     **reading: Any,
 ) -> AsyncIterator[Trace]:
     """Yield what `server_traces` does, with the client that `langgraph_sdk.get_client` makes."""
+    lacking = None if threads is None else "run that has ended"
     if threads is None:
         threads = []
         with _told(None):
@@ -142,12 +148,12 @@ async def aserver_traces(
     for id in threads:
         runs: list[Any] = []
         found: list[Any] = []
-        with _told(id):
+        with _told(id, may_be_gone=lacking is None):
             while some := await client.runs.list(id, limit=_PAGE, offset=len(runs)):
                 runs += some
             while more := await client.threads.get_history(id, limit=_PAGE, before=_oldest(found)):
                 found += more
-        for trace in _read(id, _with_runs(found, runs), agent, None, reading):
+        for trace in _read(id, _with_runs(found, runs), agent, None, reading, lacking):
             yield trace
 
 
@@ -157,9 +163,13 @@ def _read(
     agent: str | None,
     limit: int | None,
     reading: Mapping[str, Any],
+    lacking: str | None,
 ) -> Iterator[Trace]:
+    """The runs of one thread. Without any, `lacking` says what it has none of; None: no matter."""
     if not found:
-        raise TraceError(f"thread {id!r} has no history, expected the id of a thread that ran")
+        if lacking is None:
+            return iter(())
+        raise TraceError(f"thread {id!r} has no {lacking}, expected the id of a thread that ran")
     if agent is not None:
         mark = {"tracetune_agent": agent}
         found = [one | {"metadata": {**(one["metadata"] or {}), **mark}} for one in found]
@@ -176,12 +186,14 @@ def _read(
 
 
 @contextlib.contextmanager
-def _told(thread: str | None) -> Iterator[None]:
+def _told(thread: str | None, *, may_be_gone: bool = False) -> Iterator[None]:
     """Make one line of what goes wrong on the way to a thread."""
     where = "the threads" if thread is None else f"thread {thread!r}"
     try:
         yield
     except Exception as error:  # each checkpointer, and each client, raises its own kinds
+        if may_be_gone and getattr(error, "status_code", None) == _NOT_FOUND:
+            return
         line = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise TraceError(f"{where} cannot be read: {line}") from error
 

@@ -133,6 +133,10 @@ async def test_the_runs_of_a_servers_threads(server: str):
     assert (answered.id, told([answered])) == (waiting.id, [["wait", "You said yes."]])
     assert (answered.agent, answered.latency_s) == ("front", None)
 
+    empty = (await client.threads.create())["thread_id"]
+    queued = (await client.threads.create())["thread_id"]
+    asked = {"messages": [{"role": "user", "content": "up"}]}
+    await client.runs.create(queued, "helper", input=asked, after_seconds=600)
     everything = [trace async for trace in aserver_traces(client)]
     assert len(everything) == 5
     by_sync_client = await asyncio.to_thread(
@@ -141,7 +145,18 @@ async def test_the_runs_of_a_servers_threads(server: str):
     assert sorted(t.id for t in by_sync_client) == sorted(t.id for t in everything)
     assert set(map(repr, by_sync_client)) == set(map(repr, everything))
 
+    for thread in (empty, queued):
+        with pytest.raises(TraceError, match=f"thread '{thread}' has no run that has ended"):
+            await read(thread)
+        with pytest.raises(TraceError, match=f"thread '{thread}' has no run that has ended"):
+            list(server_traces(get_sync_client(url=server), [thread]))
     with pytest.raises(TraceError, match="thread '00000000-0000-0000-0000-000000000000' cannot be"):
         await read("00000000-0000-0000-0000-000000000000")
     with pytest.raises(TraceError, match="the threads cannot be read"):
         [trace async for trace in aserver_traces(get_client(url="http://127.0.0.1:9"))]
+
+    reader = server_traces(get_sync_client(url=server))
+    seen = next(reader).labels["thread"]
+    for thread in {twice, failed, round_, waits} - {seen}:
+        await client.threads.delete(thread)
+    assert {t.labels["thread"] for t in reader} <= {seen}, "those deleted meanwhile are skipped"

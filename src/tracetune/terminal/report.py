@@ -100,7 +100,8 @@ def _changes(result: AgentResult) -> Iterator[RenderableType]:
 def _change(change: Change) -> Iterator[RenderableType]:
     size = f": {change.style}, {number(change.characters)} characters changed ({change.share:.0%})"
     how = size if change.style not in ("", "guidelines") else ""
-    by = (f"  by {'the model' if change.origin == 'llm' else 'rules'}{how}", "dim")
+    who = {"llm": "the model", "rules": "rules", "human": "a person"}[change.origin]
+    by = (f"  by {who}{how}", "dim")
     if change.kind == "prompt":
         head = Text.assemble((f"prompt {clean(change.name)}", "bold"))
         yield indented(head.append(*by))
