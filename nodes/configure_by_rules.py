@@ -91,12 +91,15 @@ def _tune_limit(
             f"{FEWEST_SUCCESSES}."
         )
     floor = int(parameter.min) if parameter.min is not None else 1
-    after = max(math.ceil(max(won) * HEADROOM / 5) * 5, floor)
+    needed = math.ceil(max(won) * HEADROOM / 5) * 5
+    after = max(needed, floor)
     cut = {end: runs for end, runs in ends.items() if end[0] > after}
     if after >= before:
+        if needed < before:
+            return stay(f"{name}: it is {before}, and no less than {floor} is allowed.")
         return stay(
             f"{name}: it is {before}, and successful runs of up to {max(won)} steps allow no limit "
-            f"lower than {after}."
+            f"lower than {needed}."
         )
     if not cut:
         return stay(f"{name}: no run that failed was longer than a limit of {after} would allow.")

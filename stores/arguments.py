@@ -5,17 +5,38 @@ from __future__ import annotations
 import functools
 import numbers
 import types
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
 
 from tracetune.errors import InputError
 
-__all__ = ["check_argument", "checked", "checker"]
+__all__ = ["Record", "check_argument", "checked", "checker"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+
+@runtime_checkable
+class Record(Protocol):
+    """A dataclass, such as a verdict."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
 _WORDS: Mapping[Any, str] = {
+    Record: "a record",
     str: "text",
     int: "a whole number",
     bool: "True or False",
@@ -42,7 +63,8 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 def checker(function: Callable[..., Any]) -> Callable[[tuple[Any, ...], Mapping[str, Any]], None]:
     """Return what checks the arguments of a call to the function, without `self`.
 
-    Keys and values of mappings are not looked at, nor are arguments the function does not take.
+    Keys and values of mappings are not looked at, nor are items of iterators, nor arguments the
+    function does not take.
     """
     hints = get_type_hints(function)
     hints.pop("return", None)
@@ -89,9 +111,11 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, part) for part in parts)
     if kind is Literal:
         return isinstance(value, str) and value in parts
-    if not isinstance(value, kind):
-        return False
-    return issubclass(kind, Mapping) or all(_fits(item, parts[0]) for item in value)
+    if issubclass(kind, Mapping):
+        return isinstance(value, kind)
+    if kind is Iterable and isinstance(value, Iterator):
+        return True  # to look at it would use it up
+    return isinstance(value, kind) and all(_fits(item, parts[0]) for item in value)
 
 
 def _named(hint: Any) -> str:

@@ -23,6 +23,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from numbers import Real
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tracetune.errors import InputError
@@ -362,5 +363,5 @@ async def _landing(flight: _Flight[Any], within_s: float | None) -> None:
 
 
 def _check_seconds(name: str, value: float, least: float) -> None:
-    if not (isinstance(value, int | float) and value >= least):
+    if not (isinstance(value, Real) and value >= least):
         raise InputError(f"{name} must be {least:g} seconds or more, but got {value!r}.")

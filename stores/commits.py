@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from langgraph.store.base import PutOp
 
 from tracetune.errors import InputError
+from tracetune.stores.arguments import Record, check_argument
 from tracetune.stores.bundle import Bundle
 from tracetune.stores.heads import NO_HEAD, TRIES, HeadPlans
 from tracetune.stores.labels import LabelPlans
@@ -39,17 +40,17 @@ class AgentPlans(HeadPlans, LabelPlans):
         prompts: Mapping[str, str] | None = None,
         config: Mapping[str, Any] | None = None,
         base: str | None = None,
-        why: Sequence[str] = (),
+        why: Iterable[str] = (),
         origin: Origin = "human",
         guidelines: Sequence[Guideline] | None = None,
-        evidence: Mapping[str, Any] | None = None,
-        metrics: Mapping[str, Any] | None = None,
-        verdict: Mapping[str, Any] | None = None,
+        evidence: Mapping[str, Any] | Record | None = None,
+        metrics: Mapping[str, Any] | Record | None = None,
+        verdict: Mapping[str, Any] | Record | None = None,
         model: str | None = None,
         calls: int = 0,
         tokens: int = 0,
         promote: bool = False,
-        by: str = "",
+        by: str | None = None,
         on_conflict: Literal["raise", "rebase"] = "raise",
     ) -> WritePlan[Release]:
         """Keep a new release built on the head, and return it.
@@ -60,6 +61,7 @@ class AgentPlans(HeadPlans, LabelPlans):
             base: The head it was built on, or NO_HEAD where there must be none yet; left out, it
                 is built on whatever is head when it is written.
             why: One sentence per change.
+            evidence, metrics, verdict: As JSON, or records: what `compare_runs` returns, say.
             promote: Put it in force in the same write.
             by: Who did it, for the journal.
             on_conflict: When another than `base` is head: `raise`, or `rebase`, which brings
@@ -72,9 +74,11 @@ class AgentPlans(HeadPlans, LabelPlans):
             InputError: There is nothing to keep, or a store could not keep it unchanged.
             StoreError: The store failed; the head is what it was.
         """
+        reasons = (why,) if isinstance(why, str) else tuple(why)
+        check_argument("why", reasons, Sequence[str])
         told: dict[str, Any] = {
             "origin": origin,
-            "why": (why,) if isinstance(why, str) else tuple(why),
+            "why": reasons,
             "evidence": evidence or {},
             "metrics": metrics or {},
             "verdict": verdict,
@@ -94,7 +98,7 @@ class AgentPlans(HeadPlans, LabelPlans):
             else:
                 raise self._conflict("commit", base or None, parent)
             made = self._release(draft, pointer, told)
-            release, row = made.kept(by=by, promoted=promote)
+            release, row = made.kept(by=by or "", promoted=promote)
             if (yield from self._keep(release, row, pointer, promote=promote)):
                 return release  # kept at hand as well, so who runs this copies it
         raise self._conflict("commit", base, parent)

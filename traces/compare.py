@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 from tracetune.errors import InputError
@@ -84,8 +85,9 @@ def compare_runs(
         `stratified_p_values`; large counts by Mantel and Haenszel 1959). The interval is that of
         `paired_interval`, of `newcombe`, or else of `stratified_difference`.
     """
-    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin <= 1:
+    if isinstance(margin, bool) or not isinstance(margin, Real) or not 0 < margin <= 1:
         raise InputError(f"margin must be a number above 0 and at most 1, but is {margin!r:.40}.")
+    margin = float(margin)
     before, after = _tally(baseline, paired_by), _tally(candidate, paired_by)
     if before.tasks and after.tasks:
         return _judged(before, after, margin)
@@ -106,16 +108,17 @@ class _Side:
 
 def _tally(traces: Iterable[Trace], paired_by: str) -> _Side:
     tasks: dict[str | None, tuple[int, int]] = {}
-    seen: set[tuple[str, str]] = set()
+    seen: dict[str, set[str]] = {}
     again = 0
     for trace in traces:
-        # Runs without an id are rows of a table, which has none twice.
-        if trace.id and (trace.agent, trace.id) in seen:
-            again += 1
-            continue
-        seen.add((trace.agent, trace.id))
         if trace.success is None or failure_kind_of(trace) == "infrastructure":
             continue
+        if trace.id:  # runs without one are rows of a table, which has none twice
+            known = seen.setdefault(trace.agent, set())
+            if trace.id in known:
+                again += 1
+                continue
+            known.add(trace.id)
         task = trace.task if paired_by == "task" else trace.labels.get(paired_by)
         successes, runs = tasks.get(task, (0, 0))
         tasks[task] = (successes + trace.success, runs + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Real
 
 from tracetune.errors import InputError
 from tracetune.traces.model import Trace
@@ -40,7 +41,7 @@ class RewardSpec:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            usable = isinstance(value, int | float) and not isinstance(value, bool)
+            usable = isinstance(value, Real) and not isinstance(value, bool)
             least = 0 if field.name == "cap" else -math.inf
             if not usable or not least < value < math.inf:
                 above = " above 0" if field.name == "cap" else ""

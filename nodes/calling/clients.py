@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["with_own_clients"]
 
 _CLOSED = {"Connection": "close"}
+_MADE = {"_AsyncHttpxClientWrapper", "AsyncHttpxClientWrapper"}
 _RESOURCES = (("root_client", "client"), ("root_async_client", "async_client"))
 """OpenAI's clients, by the model's names for them, and for what of them it asks."""
 
@@ -68,9 +69,12 @@ def _own_client(model: BaseChatModel, client: Any) -> Any:
         return client
     options: dict[str, Any] = {"max_retries": 0}
     proxy = getattr(model, "openai_proxy", None) or getattr(model, "anthropic_proxy", None)
-    # With a proxy LangChain itself fills `http_async_client`.
-    users = getattr(model, "http_async_client", None) is not None and not proxy
-    if type(client).__name__.startswith("Async") and not users:
+    # With a proxy LangChain makes a plain one; else a client of httpx itself is the user's.
+    http = getattr(client, "_client", None)
+    made = type(http).__name__ in _MADE or (
+        proxy and http is getattr(model, "http_async_client", None)
+    )
+    if made and type(client).__name__.startswith("Async"):
         sdk = import_module(type(client).__module__.partition(".")[0])
         options["http_client"] = sdk.DefaultAsyncHttpxClient(
             base_url=client.base_url, timeout=client.timeout, proxy=proxy

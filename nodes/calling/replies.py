@@ -99,8 +99,10 @@ def check_ending(reply: BaseMessage) -> None:
         ReplyError: It is cut off, broken off, or blocked.
     """
     told = reply.response_metadata
-    if told.get("model_provider") in _TELLING and told.keys().isdisjoint(_ENDINGS):
-        raise ReplyError("the answer broke off")
+    ended = told.get("model_provider") not in _TELLING or not told.keys().isdisjoint(_ENDINGS)
+    if not ended and getattr(reply, "tool_calls", None):
+        # Text is read as JSON that ends; of a call LangChain may have closed what was left open.
+        raise NoAnswerError("the answer broke off")
     reason = str(told.get("finish_reason") or told.get("stop_reason") or "")
     feedback = told.get("prompt_feedback") or {}
     if reason in _CUT_OFF:

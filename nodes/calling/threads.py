@@ -70,8 +70,10 @@ def _apart(kind: type[BaseChatModel], sync: bool) -> type[BaseChatModel]:
 
     members: dict[str, Any] = {}
     none = kind._agenerate in (BaseChatModel._agenerate, SimpleChatModel._agenerate)
-    if sync or none or _is_newer(kind, "_generate", "_agenerate"):
+    if sync or none:
         members["_agenerate"] = _agenerate
+    elif _is_newer(kind, "_generate", "_agenerate"):
+        members["_agenerate"] = _sync_or_own(kind)
     streams = kind._stream is not BaseChatModel._stream
     none = kind._astream is BaseChatModel._astream
     if streams and (sync or none or _is_newer(kind, "_stream", "_astream")):
@@ -84,8 +86,18 @@ def _apart(kind: type[BaseChatModel], sync: bool) -> type[BaseChatModel]:
 
 def _is_newer(kind: type, name: str, than: str) -> bool:
     """Whether a subclass changed this method and left the other, which would pass the change by."""
-    owners = [next(k for k in kind.__mro__ if n in vars(k)) for n in (name, than)]
-    return owners[0] is not owners[1] and issubclass(owners[0], owners[1])
+    found = [next(i for i, k in enumerate(kind.__mro__) if n in vars(k)) for n in (name, than)]
+    return found[0] < found[1]
+
+
+def _sync_or_own(kind: type[BaseChatModel]) -> Any:
+    async def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await _agenerate(self, *args, **kwargs)
+        except NotImplementedError:  # the change was to have async calls alone
+            return await kind._agenerate(self, *args, **kwargs)
+
+    return answer
 
 
 async def _agenerate(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -254,16 +255,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 wrong use, 130 Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # One that cannot write an arrow must not lose the whole report.
-            stream.reconfigure(errors="replace")
+    with _any_letter():
+        try:
+            code = app(given, prog_name="tracetune", standalone_mode=False)
+            sys.stdout.flush()
+        except Exception as error:
+            return fail(error, as_json=as_json)
+        return told(code, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _any_letter() -> Iterator[None]:
+    """A stdout that cannot write an arrow writes "?", and does not lose the whole report."""
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper) or out.encoding.lower().replace("-", "") == "utf8":
+        yield
+        return
+    before = out.errors
+    out.reconfigure(errors="replace")
     try:
-        code = app(given, prog_name="tracetune", standalone_mode=False)
-        sys.stdout.flush()
-    except Exception as error:
-        return fail(error, as_json=as_json)
-    return told(code, as_json=as_json)
+        yield
+    finally:
+        out.reconfigure(errors=before)
 
 
 if __name__ == "__main__":

@@ -245,6 +245,19 @@ YO: Any
 HI, YO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
 
 
+REASONED: Any = {
+    "type": "reasoning",
+    "id": "r",
+    "summary": [{"type": "summary_text", "text": "They greet."}],
+}
+
+
+def test_roles_are_known_by_any_name_they_have() -> None:
+    said = [{"role": "User", "content": "hi"}, {"role": "AIMessage", "content": "yo"}]
+    [trace] = read_trajectories([(said, "good")])
+    assert [getattr(step, "role", None) for step in trace.steps] == ["user", "assistant"]
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -325,6 +338,11 @@ HI, YO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo
             id="a role of one's own",
         ),
         pytest.param([[HI, {"role": "critic", "content": "no"}]], [(2, None)], id="in a mapping"),
+        pytest.param(
+            [([HI, REASONED, YO], "good")], [(3, "good")], id="with an item of the Responses API"
+        ),
+        pytest.param([HI, REASONED, YO], [(3, None)], id="such a conversation by itself"),
+        pytest.param([([HI, {"role": "assistant"}], "good")], [(1, "good")], id="silence"),
     ],
 )
 def test_every_shape_of_trajectories_is_read(given: Any, expected: Any) -> None:

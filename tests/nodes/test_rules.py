@@ -108,6 +108,12 @@ def test_a_step_limit_that_is_low_already_stays_and_says_so() -> None:
     assert re.search(r"it is 15, and .* up to \d+ steps allow no limit lower than 15", proposal.why)
 
 
+def test_a_step_limit_that_may_not_be_lower_stays_and_says_so() -> None:
+    lowest = Parameter(min=40, max=200, step_limit=True)
+    [proposal] = tune_config(runs(), {"max_steps": 40}, {"max_steps": lowest}, RewardSpec())
+    assert proposal.why == "max_steps: it is 40, and no less than 40 is allowed."
+
+
 def test_a_step_limit_stays_where_a_longer_run_may_have_succeeded() -> None:
     long = [*runs(), Trace("who knows", "a", success=None, turns=150)]
     [proposal] = tune_config(long, {"max_steps": 200}, {"max_steps": LIMIT}, RewardSpec())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from tracetune.errors import InputError
-from tracetune.stores.arguments import check_argument, checked
+from tracetune.stores.arguments import Record, check_argument, checked
+from tracetune.traces.compare import compare_runs
 
 
 class _Lines:
@@ -32,6 +33,9 @@ class _Lines:
         pytest.param("b", Literal["a", "b"], id="one of the choices"),
         pytest.param(Path("x"), str | Path, id="a path"),
         pytest.param(object(), Any, id="anything"),
+        pytest.param({"a": 1}.keys(), Iterable[str], id="keys, as a list of text"),
+        pytest.param(iter([1]), Iterable[str], id="an iterator, which is not used up"),
+        pytest.param(compare_runs([], []), Mapping[str, Any] | Record, id="a record"),
     ],
 )
 def test_what_fits_passes(value: object, hint: Any) -> None:
@@ -50,6 +54,10 @@ def test_what_fits_passes(value: object, hint: Any) -> None:
         pytest.param([1], Mapping[str, Any], "a mapping, but got [1]", id="a list for a mapping"),
         pytest.param(["a", None], Sequence[str], "a list of text, but got ['a', None]", id="item"),
         pytest.param(5, Sequence[str], "a list of text, but got 5", id="no list"),
+        pytest.param({1}, Iterable[str], "a list of text, but got {1}", id="a set of numbers"),
+        pytest.param(
+            5, Mapping[str, Any] | Record, "a mapping or a record, but got 5", id="no record"
+        ),
         pytest.param(["a"], Literal["a", "b"], "one of a, b, but got ['a']", id="no choice"),
         pytest.param(
             [_Lines()] * 30, int, "a whole number, but got [a b" + ", a b" * 11 + ",", id="long"

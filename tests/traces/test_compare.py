@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,12 @@ def test_a_run_given_again_does_not_count_again() -> None:
     assert (thrice.decision, thrice.n) == (once.decision, once.n) == ("not enough evidence", 40)
     assert thrice.interval == once.interval
     assert thrice.why == f"{once.why[:-1]}; 80 runs with the id of an earlier one do not count."
+
+
+@pytest.mark.parametrize("margin", [np.float32(0.05), Fraction(1, 20)], ids=repr)
+def test_any_real_number_may_be_the_margin(margin: Any) -> None:
+    before = runs("+" * 40 + "-" * 10, tasks=False)
+    assert compare_runs(before, before, margin=margin) == compare_runs(before, before)
 
 
 @pytest.mark.parametrize("margin", [0, -0.1, 1.01, float("nan"), "0.05", None, True])

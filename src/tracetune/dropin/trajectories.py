@@ -10,6 +10,7 @@ from typing import Any
 
 from tracetune.errors import InputError
 from tracetune.traces.model import Message, Trace
+from tracetune.traces.readers.blocks import role_of
 from tracetune.traces.readers.chat import read_chat
 from tracetune.traces.redaction import Redactor
 
@@ -23,13 +24,14 @@ _ROLES = frozenset(
 )
 """What a pair begins with when it is one message."""
 
-_CONTENTS = frozenset(
-    ["arguments", "content", "data", "function_call", "kwargs", "output", "parts", "tool_calls"]
+_OF_MESSAGES = frozenset(
+    [
+        *("additional_kwargs", "content", "data", "example", "id", "kwargs", "lc", "name"),
+        *("parts", "response_metadata", "role", "type"),
+    ]
 )
-"""One of these is in every message; in feedback that says who gave it, mostly none."""
-_BESIDE = frozenset(
-    ["additional_kwargs", "example", "id", "lc", "name", "response_metadata", "role", "type"]
-)
+"""What a message says; feedback that tells who gave it says more, or has nothing of content."""
+_CONTENTS = frozenset(["content", "data", "kwargs", "parts"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,7 @@ def _is_conversation(item: Any) -> bool:
 
 def _is_message(item: Any) -> bool:
     if isinstance(item, Mapping):
-        named = "role" in item or "type" in item or "lc" in item
-        return named and "messages" not in item and not _CONTENTS.isdisjoint(item)
+        return "messages" not in item and ("role" in item or "type" in item or "lc" in item)
     if isinstance(item, tuple):
         return len(item) == 2 and item[0] in _ROLES if isinstance(item[0], str) else False
     return hasattr(item, "content") and hasattr(item, "type")
@@ -175,9 +176,10 @@ def _known(message: Any) -> Any:
         raise TypeError(f"a {type(message).__name__} stands where a message is expected")
     if isinstance(message, Mapping):
         role = message.get("role")
-        return {**message, "role": "user"} if role is not None and role not in _ROLES else message
+        strange = isinstance(role, str) and role_of(role) is None
+        return {**message, "role": "user"} if strange else message
     role = getattr(message, "role", None)
-    if isinstance(role, str) and role not in _ROLES:
+    if isinstance(role, str) and role_of(role) is None:
         return {"role": "user", "content": message.content}
     return message
 
@@ -208,8 +210,10 @@ def _said(given: Any) -> Any:
     """The words of a message; what is none, such as a record of some type, stays as it is."""
     if isinstance(given, tuple) or not _is_message(given):
         return given
-    if isinstance(given, Mapping) and not given.keys() <= _CONTENTS | _BESIDE:
-        return given  # it says more than a message does
+    if isinstance(given, Mapping) and (
+        not given.keys() <= _OF_MESSAGES or _CONTENTS.isdisjoint(given)
+    ):
+        return given
     try:
         steps = read_chat([given], agent=AGENT).steps
     except (TypeError, ValueError):

@@ -149,7 +149,7 @@ def _review(console: Console, shown: Any) -> dict[str, Any]:
         raise InputError(
             "--review needs an answer, y or n, but the input ended: nothing was released."
         ) from None
-    return {"approve": approve, "only": [], "comment": comment}
+    return {"approve": approve, "comment": comment}
 
 
 def _ask(console: Console, question: str) -> str:

@@ -485,22 +485,23 @@ async def test_a_server_that_always_fences_its_answer_is_asked_in_plain_text(
 
 
 @pytest.mark.parametrize(
-    ("finish", "error"),
+    ("said", "finish", "error"),
     [
-        pytest.param("stop", "", id="to its end"),
-        pytest.param(None, "the answer broke off", id="and breaks off"),
+        pytest.param(TEXT, "stop", "", id="to its end"),
+        pytest.param(TEXT, None, "", id="whole, by a server that does not say so"),
+        pytest.param(TEXT[:-4], None, "no answer in the asked form|not be read", id="half"),
     ],
 )
-async def test_an_answer_counts_that_is_streamed(
+async def test_an_answer_that_is_streamed_counts_where_it_is_whole(
+    said: str,
     finish: str | None,
     error: str,
     openai: Callable[[Callable[[dict[str, Any]], bool]], tuple[Any, Unwilling]],
 ) -> None:
-    """LangChain closes what a broken stream left open: half a text would pass for a whole one."""
     model, server = openai(lambda body: False)
     model.streaming = True
-    said: list[tuple[str, str | None]] = [(TEXT, None)]
-    said += [("", finish)] if finish else []
+    pieces: list[tuple[str, str | None]] = [(said, None)]
+    pieces += [("", finish)] if finish else []
     server.pieces = [
         {
             "id": "1",
@@ -509,7 +510,7 @@ async def test_an_answer_counts_that_is_streamed(
             "model": "local",
             "choices": [{"index": 0, "delta": {**ROLE, "content": text}, "finish_reason": reason}],
         }
-        for text, reason in said
+        for text, reason in pieces
     ]
     account = Account(retries=0)
     if not error:
@@ -517,6 +518,18 @@ async def test_an_answer_counts_that_is_streamed(
         return
     with pytest.raises(CallError, match=error):
         await asking(model, account)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google_genai"])
+def test_a_streamed_call_that_broke_off_is_no_answer(provider: str) -> None:
+    """LangChain closes what was left open: half a text would pass for a whole one."""
+    call = {"name": "Found", "args": {"names": ["a"]}, "id": "1"}
+    told = {"model_provider": provider}
+    with pytest.raises(NoAnswerError, match="the answer broke off"):
+        read_reply(AIMessage("", tool_calls=[call], response_metadata=told), Found)
+    whole = AIMessage("", tool_calls=[call], response_metadata=told | {"finish_reason": "stop"})
+    assert read_reply(whole, Found) == Found(names=["a"])
+    assert read_reply(AIMessage("", tool_calls=[call]), Found) == Found(names=["a"])
 
 
 def test_a_client_s_own_retries_are_off_where_it_reads_them_at_every_call() -> None:

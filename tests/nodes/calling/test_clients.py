@@ -213,6 +213,24 @@ def test_a_client_of_the_user_s_for_sync_calls_is_the_one_that_asks(keeping: Kee
     assert keeping.asked == AT_ONCE
 
 
+def test_an_async_client_of_the_user_s_is_the_one_that_asks(keeping: Keeping) -> None:
+    chat = pytest.importorskip("langchain_openai", reason="needs the extra `local`")
+    import openai as sdk
+
+    given: dict[str, Any] = {"api_key": KEY, "base_url": "http://provider.invalid/v1"}
+    proxied = sdk.DefaultAsyncHttpxClient(proxy=keeping.url)
+    model = chat.ChatOpenAI(model="m", http_client=sdk.DefaultHttpxClient(), **given)
+    model.root_async_client = sdk.AsyncOpenAI(http_client=proxied, **given)
+    model.async_client = model.root_async_client.chat.completions
+    model.http_client = None
+    place = Workplace(model=model)
+
+    async def cycle() -> list[str]:
+        return await words(await place.model("m"), Account())
+
+    assert asyncio.run(cycle()) == ["hi"] * AT_ONCE
+
+
 class Named(FakeListChatModel):
     """Has the name of a provider's model, and nothing of its client."""
 

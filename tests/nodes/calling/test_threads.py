@@ -80,6 +80,35 @@ class ChangedChat(AsyncChat):
         return super()._generate(*args, **kwargs)
 
 
+class Mixin:
+    """Changes the sync call of what it is mixed with."""
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        message = AIMessage(content="mixed")
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+class MixedChat(Mixin, AsyncChat):
+    """One changed so."""
+
+
+class AsyncAlone(AsyncChat):
+    """One whose sync call is no use."""
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError("async only")
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        return SyncChat()._generate([])
+
+
+class StillAsync(AsyncAlone):
+    """One that says so once more."""
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError("async only")
+
+
 class Simple(SimpleChatModel):
     """LangChain's shortest model."""
 
@@ -119,9 +148,19 @@ async def test_callbacks_stay_in_the_caller_s_loop() -> None:
     assert heard.heard == [("start SyncChat", loop), ("end", loop)]
 
 
-async def test_a_change_of_the_sync_call_alone_is_not_passed_by() -> None:
-    reply = await sync_calls_apart(ChangedChat()).ainvoke("Hello?")
-    assert reply.content == "changed"
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        pytest.param(ChangedChat, "changed", id="in a subclass"),
+        pytest.param(MixedChat, "mixed", id="in a mixin"),
+        pytest.param(StillAsync, "one two", id="to none"),
+    ],
+)
+async def test_a_change_of_the_sync_call_alone_is_not_passed_by(
+    kind: type[SyncChat], said: str
+) -> None:
+    reply = await sync_calls_apart(kind()).ainvoke("Hello?")
+    assert reply.content == said
 
 
 async def test_an_error_comes_back_as_it_is() -> None:

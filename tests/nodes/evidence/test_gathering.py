@@ -183,16 +183,21 @@ def test_the_one_inline_agent_gets_the_runs_whatever_they_call_it() -> None:
     assert {trace.agent for trace in (*found.runs(), *found.sample())} == {"desk"}
 
 
+class Run:
+    """Stands for a run of the graph."""
+
+
 def test_tables_are_closed_once_nobody_holds_them(tmp_path: Path) -> None:
     write(tmp_path, [Trace("t", "desk")])
-    shelf = EvidenceShelf(size=1)
-    shelf.put("one", gather(CycleInput(), project(tmp_path, spec(tmp_path))))
-    used = shelf.get("one")
+    shelf, runs = EvidenceShelf(size=1), [Run(), Run()]
+    shelf.put("one", gather(CycleInput(), project(tmp_path, spec(tmp_path))), runs[0])
+    used = shelf.get("one", runs[0])
     assert used is not None
     with used["desk"].tables.in_use() as first:
         assert isinstance(first, TraceTables)
-    shelf.put("two", gather(CycleInput(), project(tmp_path, spec(tmp_path))))
-    assert shelf.get("one") is None
+    shelf.drop("one")
+    shelf.put("two", gather(CycleInput(), project(tmp_path, spec(tmp_path))), runs[1])
+    assert shelf.get("one", runs[0]) is None
     assert used["desk"].n == len(used["desk"].sample()) == 1  # still open for whoever uses it
     del used
     gc.collect()
@@ -203,7 +208,7 @@ def test_tables_are_closed_once_nobody_holds_them(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="closed"):
         first.query("agent_sums")
     shelf.drop("two")
-    assert shelf.get("two") is None
+    assert shelf.get("two", runs[1]) is None
 
 
 def test_tables_let_go_of_by_a_daemon_are_closed_before_the_interpreter_ends() -> None:
