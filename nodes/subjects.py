@@ -172,9 +172,9 @@ def _edited(source: Source, head: Release, releases: Sequence[Release]) -> bool:
         return True
     if new := _differing(bundle, head, releases):
         raise InputError(
-            f"inline.{head.agent} differs in {', '.join(new[:3])} from what was released, and a "
-            f"request changes nothing that is in force ({head.id}): send what was released, or "
-            "have the agent's owner commit the change."
+            f"inline.{head.agent} differs in {', '.join(new[:3])} from what memory still "
+            f"holds, and a request changes nothing that is in force ({head.id}): send what is in "
+            "force, or have the agent's owner commit the change."
         )
     return False
 

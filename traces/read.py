@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -82,9 +82,10 @@ def read_traces(
     gives; files are read as the iterator goes.
 
     Args:
-        source: A file, folder or glob; an iterable of those; or an iterable of records: canonical
-            or foreign objects, lists of messages, traces. Files are JSON or JSON Lines, plain
-            or gzip, or Parquet.
+        source: A file, folder or glob; a list, tuple or set of those; any other iterable of
+            `os.PathLike`; or an iterable of records: canonical or foreign objects, lists of
+            messages, traces. Text that a generator or an open file gives is no path. Files are
+            JSON or JSON Lines, plain or gzip, or Parquet.
         format: One of `FORMATS`; "auto" tells by each record's shape.
         mapping: For records of any other shape: a YAML file, or what would stand in it, that
             says where each field of a trace is found.
@@ -186,16 +187,15 @@ def paths_or_records(source: Source) -> tuple[list[str | os.PathLike[str]], Iter
         raise TraceError(f"source is {shown(source)}, expected a path or an iterable of records")
     if isinstance(source, Mapping):
         return [], [source]
-    if not isinstance(source, Collection):
-        rest = iter(source)
-        first = list(itertools.islice(rest, 1))
-        source = itertools.chain(first, rest)
-        if not any(map(_is_path, first)):
-            return [], source
-        source = list(source)
-    if len(source) and all(map(_is_path, source)):
-        return sorted(source, key=str) if isinstance(source, Set) else list(source), ()
-    return [], source
+    # Text from any other iterable may be a line of an open file, or never end.
+    path = str | os.PathLike if isinstance(source, list | tuple | Set) else os.PathLike
+    rest = iter(source)
+    paths: list[Any] = []
+    for item in rest:
+        if not isinstance(item, path):
+            return [], itertools.chain(paths, [item], rest)
+        paths.append(item)
+    return sorted(paths, key=str) if isinstance(source, Set) else paths, ()
 
 
 def _traces(source: Source, reading: Reading) -> Iterator[Trace]:
@@ -208,10 +208,6 @@ def _traces(source: Source, reading: Reading) -> Iterator[Trace]:
 
 def _later(source: Iterator[Any], reading: Reading) -> Iterator[Trace]:
     yield from _traces(source, reading)  # whoever reads lazily takes nothing before it is asked
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str | os.PathLike)
 
 
 def _warn(bad: BadRecord) -> None:

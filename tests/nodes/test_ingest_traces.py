@@ -12,6 +12,7 @@ from tracetune.graph.build import Cycle, build_graph
 from tracetune.graph.context import Settings
 from tracetune.graph.schemas import CycleReport
 from tracetune.stores.memory import AgentMemory, ProceduralMemory
+from tracetune.stores.prune import prune
 from tracetune.traces.model import Message, ToolCall, Trace
 
 RULES = Settings(model="rules")
@@ -76,7 +77,7 @@ def test_a_server_s_request_changes_nothing_in_force(
     other = {"prompts": {"main": "You are new here."}}
     request = asked(agent, traces=runs() + runs("aide"))
     request["inline"] = {"aide": other, **request["inline"]}
-    with pytest.raises(InputError, match=rf"inline\.clerk differs in {told} from what was"):
+    with pytest.raises(InputError, match=rf"inline\.clerk differs in {told} from what memory"):
         graph.invoke(
             request,
             {"configurable": {"thread_id": "1"}},
@@ -115,6 +116,23 @@ def test_who_has_changed_the_text_commits_it_and_goes_on() -> None:
         learn(graph, asked(new))
     owner = clerk(store).commit(**new, promote=True, by="team")
     assert learn(graph, asked(new, traces=runs(said="Hello."))).results[0].base == owner.id
+
+
+def test_a_server_s_request_with_a_pruned_release_is_told_to_send_what_is_in_force() -> None:
+    store = InMemoryStore()
+    graph = served(store)
+    texts = [{**FIRST, "prompts": {"main": f"You are clerk {n}."}} for n in range(3)]
+    for text in texts:
+        clerk(store).commit(**text, promote=True, by="team")
+    learn(graph, asked(texts[0]))
+    prune(ProceduralMemory(store, "billing"), "clerk", keep=1)
+    told = r"from what memory still holds, .*: send what is in force, or have"
+    with pytest.raises(InputError, match=told):
+        learn(graph, asked(texts[0], traces=runs(said="Hello.")))
+    head = clerk(store).head()
+    assert head is not None
+    now = {"prompts": dict(head.prompts), "config": dict(head.config)}
+    assert learn(graph, asked(now, traces=runs(said="Hello."))).results[0].base == head.id
 
 
 def test_what_a_program_asks_of_memory_of_its_own_is_its_owner_s() -> None:

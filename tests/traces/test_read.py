@@ -1,6 +1,8 @@
 """Sources, file shapes and what is set aside, with hand-made files."""
 
 import gzip
+import io
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -95,6 +97,62 @@ def test_an_iterable_of_paths_is_of_paths(tmp_path: Path, source: Any, read: Any
         path.write_bytes(lines(record))
 
     assert read(source(paths)) == {"1", "2"}
+
+
+NOTE = json.dumps({"id": "1", "note": "password=" + "hunter2X9" + "secretQ"})
+
+
+def opened(folder: Path) -> Any:
+    (folder / "t.jsonl").write_text(f"{NOTE}\n{NOTE}\n")
+    return (folder / "t.jsonl").open()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(lambda folder: (line for line in [NOTE, NOTE]), id="a generator"),
+        pytest.param(lambda folder: io.StringIO(f"{NOTE}\n{NOTE}\n"), id="text in memory"),
+        pytest.param(opened, id="an open file"),
+        pytest.param(lambda folder: iter([folder, NOTE]), id="behind a path"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_traces, TraceTables.read], ids=["one by one", "tables"])
+def test_text_that_an_iterator_gives_is_no_path(tmp_path: Path, source: Any, read: Any):
+    bad: list[BadRecord] = []
+    given = source(tmp_path)
+
+    traces = read(given, on_bad=bad.append)
+
+    assert [*(traces if read is read_traces else traces.kept("a"))] == []
+    assert [one.position for one in bad] == [1, 2]
+    assert "str is in no known format" in bad[1].reason
+    assert "hunter2" not in str(bad)
+    getattr(given if read is read_traces else traces, "close", bool)()
+
+
+def test_a_stream_without_end_is_read_as_it_comes():
+    traces = read_traces(itertools.chain([NOTE], itertools.repeat(ONE)), on_bad=lambda _: None)
+
+    assert next(traces).id == "1"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        pytest.param([NOTE], "The path is JSON or lines of text", id="one of a list"),
+        pytest.param(NOTE, "The path is JSON or lines of text", id="alone"),
+        pytest.param(f"[{NOTE}]", "The path is JSON or lines of text", id="with a pattern"),
+        pytest.param(f"x\n{NOTE}", "The path is JSON or lines of text", id="several lines"),
+        pytest.param(NOTE * 99, "The path is JSON or lines of text", id="a long one"),
+        pytest.param("x" * 5000, "…: File name too long, expected", id="a long word"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_traces, TraceTables.read], ids=["one by one", "tables"])
+def test_a_record_that_is_taken_for_a_path_is_not_shown(source: Any, told: str, read: Any):
+    with pytest.raises(TraceError, match=told) as caught:
+        read(source)
+
+    assert "hunter2" not in str(caught.value)
 
 
 def test_an_iterator_is_asked_for_nothing_before_its_traces_are():

@@ -17,8 +17,8 @@ from tracetune.traces.analytics.parts import Part, stamp
 
 __all__ = ["LAYOUT", "TOGETHER", "Shelf", "parts_of"]
 
-LAYOUT = 3
-"""Of the tables and what is kept beside them; parts of another layout are made again."""
+LAYOUT = 4
+"""Of the tables, what is kept beside them and what is read; parts of another are made again."""
 
 _ALONE = 8 << 20
 """A file of as many bytes is a part of its own."""

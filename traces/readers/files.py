@@ -8,16 +8,19 @@ import gzip
 import io
 import itertools
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tracetune.errors import TraceError
+from tracetune.traces.readers.base import shown
 from tracetune.traces.readers.json_values import NoJsonError, NotJson, json_values
 
 __all__ = ["NotJson", "find_files", "json_records", "records_of"]
 
+_CONTENT = re.compile(r'\n|^\s*[{\[].*"')
 _SUFFIXES = (".json", ".jsonl", ".ndjson")
 _PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
@@ -32,13 +35,18 @@ def find_files(source: str | os.PathLike[str]) -> tuple[list[Path], bool]:
     .parquet file, save hidden ones.
 
     Raises:
-        TraceError: Nothing is there.
+        TraceError: Nothing is there, or it is no path but what stands in a file.
     """
     path = Path(source).expanduser()
-    if path.is_dir():
-        return _in_folder(path), False
-    if path.exists():
-        return [path], True
+    if _CONTENT.search(str(source)) and not os.path.lexists(path):
+        raise TraceError("The path is JSON or lines of text, expected a file, folder or glob")
+    try:
+        if path.is_dir():
+            return _in_folder(path), False
+        if path.exists():
+            return [path], True
+    except OSError as error:  # a name too long, a folder that lets nobody in
+        raise TraceError(f"{shown(str(source))}: {error.strerror}, expected traces there") from None
     if not glob.has_magic(str(path)):
         raise TraceError(f"{source}: no such file or folder, expected traces there")
     hits = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute one)
