@@ -12,7 +12,7 @@ from tracetune.nodes.guarding import foreign
 from tracetune.nodes.guarding.disguises import encoded, hidden
 from tracetune.nodes.guarding.links import links
 from tracetune.nodes.guarding.orders import orders
-from tracetune.nodes.guarding.template_fields import TemplateFormat, template_violations
+from tracetune.nodes.guarding.template_fields import TemplateFormat, misplaced, template_violations
 from tracetune.nodes.guarding.untouched import too_much_changed
 from tracetune.nodes.guidelines import (
     budget_of,
@@ -104,10 +104,14 @@ def check_prompt(
         found.append(Violation("section", "the tags of the managed section stand there unpaired"))
     elif not is_clear(after):
         found.append(Violation("section", "the new text unpairs the tags of the managed section"))
-    found += [Violation(*one) for one in template_violations(before, after, template_format)]
+    broken = template_violations(before, after, template_format)
+    found += [Violation(*one) for one in broken]
     told = too_much_changed(outside(before), outside(after), named, freely=freely)
     if told is not None:
         found.append(Violation("unrelated", told))
+    # Looking for each sentence of a text that is another one takes long, and tells nothing more.
+    elif not broken and (told := misplaced(before, after, template_format)) is not None:
+        found.append(Violation("template", told))
     found += _brought_in(before, after, trusted)
     # Examples are copied from runs by design, and chosen by code.
     bare, owned = without_examples(after), (before, *trusted)

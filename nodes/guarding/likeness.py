@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ class Read:
     """Braces with what is in them, links and names written like_this, without blanks."""
 
 
+# Several guards read the same text, one after the other.
+@functools.lru_cache(maxsize=4096)
 def read(sentence: str) -> Read:
     """Take a sentence apart; Chinese and Japanese count by the character."""
     words = tuple(_TOKEN.findall(_BRACES.sub(" ", sentence).casefold()))

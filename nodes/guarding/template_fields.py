@@ -10,10 +10,10 @@ from string import Formatter
 from typing import Literal
 
 from tracetune.nodes.guarding.template_sections import moved
-from tracetune.nodes.guarding.template_tags import Tags, tags_of
+from tracetune.nodes.guarding.template_tags import Tags, in_braces, tags_of
 from tracetune.nodes.guarding.untouched import start_of
 
-__all__ = ["TemplateFormat", "template_violations"]
+__all__ = ["TemplateFormat", "misplaced", "template_violations"]
 
 TemplateFormat = Literal["auto", "none", "f-string", "mustache", "jinja2"]
 
@@ -51,9 +51,9 @@ def template_violations(before: str, after: str, form: TemplateFormat) -> list[F
     """What `after` gets wrong as a template: the rule and what was found; empty when nothing.
 
     A variable is lost or invented, another attribute, conversion or format of it is taken, a tag
-    or section of jinja2 or mustache is lost or new, a sentence stands in other sections than it
-    did, or the text can be filled in no more. Where the form is `auto`, a text that `str.format`
-    fills in, with at least one field, must stay one. Braces of JSON are no variables.
+    or section of jinja2 or mustache is lost or new, or the text can be filled in no more. Where
+    the form is `auto`, a text that `str.format` fills in, with at least one field, must stay one.
+    Braces of JSON are no variables.
     """
     if form in ("auto", "f-string"):
         old = _formatted(before)
@@ -70,6 +70,16 @@ def template_violations(before: str, after: str, form: TemplateFormat) -> list[F
     if not found and _DOUBLED.search(after) and "{{" not in before:
         found.append(("template", "doubled braces, in a text whose braces are single"))
     return found
+
+
+def misplaced(before: str, after: str, form: TemplateFormat) -> str | None:
+    """Say which sentence or tag stands in other sections of the template; None where none does."""
+    if form == "none" or (form == "f-string" and _formatted(before) is not None):
+        return None
+    said = moved(in_braces(before, form), in_braces(after, form), form)
+    if said is None:
+        return None
+    return f"{start_of(said)!r} … stands in other sections of the template than before"
 
 
 def _of_formatted(old: _Slots, before: str, after: str, form: TemplateFormat) -> list[Found]:
@@ -167,12 +177,8 @@ def _parsed(text: str, form: Literal["jinja2", "mustache"]) -> set[str]:
 
 
 def _tags_compared(before: str, after: str, form: TemplateFormat) -> list[Found]:
-    old, new = tags_of(before, form), tags_of(after, form)
-    found = _told(old.names, new.names) or _of_controls(old, new, form)
-    if found or form == "none" or (said := moved(before, after, form)) is None:
-        return found
-    told = f"{start_of(said)!r} … stands in other sections of the template than before"
-    return [("template", told)]
+    old, new = (tags_of(in_braces(text, form), form) for text in (before, after))
+    return _told(old.names, new.names) or _of_controls(old, new, form)
 
 
 def _of_controls(old: Tags, new: Tags, form: TemplateFormat) -> list[Found]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping
 
 from tracetune.nodes.guarding.likeness import read, stands
 from tracetune.nodes.guarding.template_tags import tags_in
@@ -15,6 +16,8 @@ Sections = tuple[str, ...]
 
 _BLOCKS = frozenset(("autoescape", "block", "call", "filter", "for", "if", "macro", "raw", "with"))
 """Words of jinja2 that open what an `end…` closes."""
+_WORD = re.compile(r"\{% (\w+)|\{\{[#^/]([\w.-]+)")
+"""What a tag opens or closes: no blank has to stand behind it, as in `{% if(vip) %}`."""
 
 
 def moved(before: str, after: str, form: str) -> str | None:
@@ -36,8 +39,11 @@ def moved(before: str, after: str, form: str) -> str | None:
         if _covers(there, sections):
             continue
         words = read(said)
-        there = there | {s for s, others in rephrased.items() if stands(words, others) == "alike"}
-        if there and not _covers(there, sections):
+        # Mostly it is where it was: all others are looked through only where it is not.
+        here = {s for s in sections if stands(words, rephrased.get(s, ())) == "alike"}
+        if _covers(there | here, sections):
+            continue
+        if there or here or any(stands(words, others) == "alike" for others in rephrased.values()):
             return said
     return None
 
@@ -83,22 +89,26 @@ def _by_sections(text: str, form: str) -> dict[Sections, list[str]]:
 
 def _behind(tag: str, inside: Sections) -> Sections:
     """The sections behind a control; the same where it neither opens nor closes one."""
+    word = _word(tag)
     if tag.startswith("{{"):
-        name = tag[3:-2]
-        if tag[2] != "/":
-            return *inside, tag
-        return _closed(inside, (f"{{{{#{name}}}}}", f"{{{{^{name}}}}}"))
-    word = tag.split()[1]
+        return _closed(inside, "{{", word) if tag[2] == "/" else (*inside, tag)
     if word.startswith("end"):
-        return _closed(inside, (f"{{% {word[3:]} ",))
+        return _closed(inside, "{%", word[3:])
     if word in ("else", "elif") and inside:
         return *inside[:-1], inside[-1] + tag
-    return (*inside, tag) if word in _BLOCKS or (word == "set" and "=" not in tag) else inside
+    # What `{% set x | replace(old="a") %}` opens has no value of its own.
+    opens = word in _BLOCKS or (word == "set" and "=" not in tag.split("|")[0])
+    return (*inside, tag) if opens else inside
 
 
-def _closed(inside: Sections, openings: Sequence[str]) -> Sections:
+def _closed(inside: Sections, brace: str, word: str) -> Sections:
     """Without the innermost section that opens so, and all within it."""
     for place in reversed(range(len(inside))):
-        if inside[place].startswith(tuple(openings)):
+        if inside[place].startswith(brace) and _word(inside[place]) == word:
             return inside[:place]
     return inside
+
+
+def _word(tag: str) -> str:
+    found = _WORD.match(tag)
+    return (found[1] or found[2]) if found else ""

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-__all__ = ["Tag", "Tags", "tags_in", "tags_of"]
+__all__ = ["Tag", "Tags", "in_braces", "tags_in", "tags_of"]
 
 _OPENS = re.compile(r"\{\{\{|\{\{|\{%|\{#")
 _CLOSES = {"{{{": "}}}", "{{": "}}", "{%": "%}", "{#": "#}"}
 _SECTION = re.compile(r"[#^/]\s*[\w.-]+")
+_DELIMITERS = re.compile(r"=\s*([^\s=]+)\s+([^\s=]+)\s*=")
 _OUTPUT = re.compile(r"[&>]?\s*([A-Za-z_][\w.-]*)\s*(?:[|(\[][^{}:\n]*)?")
 
 
@@ -51,6 +52,29 @@ def tags_of(text: str, form: str = "auto") -> Tags:
     )
     names = frozenset(tag.name for tag in tags if tag.name)
     return Tags(names, frozenset(outputs), tuple(controls), frozenset(comments))
+
+
+def in_braces(text: str, form: str) -> str:
+    """The text with every tag in double braces, whatever delimiters `{{=<% %>=}}` sets for it.
+
+    Args:
+        form: In all but `mustache`, that sets nothing, and what stands behind it is still a tag.
+    """
+    if form != "mustache" or "{{=" not in text:
+        return text
+    parts, at, (left, right) = list[str](), 0, ("{{", "}}")
+    while (start := text.find(left, at)) >= 0:
+        end = text.find(right, start + len(left))
+        if end < 0:
+            break
+        content = text[start + len(left) : end]
+        # Two braces that stand there between other delimiters are no tag.
+        parts += [text[at:start].replace("{{", "{ {"), "{{", content, "}}"]
+        at = end + len(right)
+        if (sets := _DELIMITERS.fullmatch(content)) is not None:
+            left, right = sets.groups()
+    rest = text[at:]
+    return "".join([*parts, rest if left == "{{" else rest.replace("{{", "{ {")])
 
 
 def tags_in(text: str, form: str = "auto") -> Iterator[Tag]:

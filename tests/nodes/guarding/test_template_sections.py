@@ -1,11 +1,20 @@
 """A rule stays under the conditions that it had, and harmless changes beside sections pass."""
 
+from collections.abc import Sequence
+
 import jinja2
 import pytest
 
+from tracetune.nodes.guarding import template_sections
 from tracetune.nodes.guarding.guards import check_prompt
-from tracetune.nodes.guarding.template_fields import template_violations
+from tracetune.nodes.guarding.likeness import Read, Stands, stands
+from tracetune.nodes.guarding.template_fields import (
+    TemplateFormat,
+    misplaced,
+    template_violations,
+)
 from tracetune.nodes.guarding.template_sections import moved
+from tracetune.nodes.guarding.template_tags import in_braces
 
 VIP = "{% if vip %}Treat them as VIP.{% endif %}"
 RULE = "Never give refunds."
@@ -94,6 +103,34 @@ MOVED = [
         RULE,
         id="left in the section alone",
     ),
+    pytest.param(
+        f"{{% if(vip) %}}Treat them as VIP.{{% endif %}} {RULE}",
+        f"{{% if(vip) %}}Treat them as VIP. {RULE}{{% endif %}}",
+        "jinja2",
+        RULE,
+        id="no blank before the bracket of an if",
+    ),
+    pytest.param(
+        f"{{% call(u) f() %}}Treat them as VIP.{{% endcall %}} {RULE}",
+        f"{{% call(u) f() %}}Treat them as VIP. {RULE}{{% endcall %}}",
+        "jinja2",
+        RULE,
+        id="no blank before the bracket of a call",
+    ),
+    pytest.param(
+        f"{{% if a %}}Be kind.{{% elif(b) %}}{RULE}{{% endif %}}",
+        f"{{% if a %}}{RULE} Be kind.{{% elif(b) %}}{{% endif %}}",
+        "jinja2",
+        RULE,
+        id="no blank before the bracket of a branch",
+    ),
+    pytest.param(
+        f"{{% set x | replace(old='a') %}}Be kind.{{% endset %}} {RULE}",
+        f"{{% set x | replace(old='a') %}}Be kind. {RULE}{{% endset %}}",
+        "jinja2",
+        RULE,
+        id="into what is filtered and kept",
+    ),
 ]
 
 
@@ -168,8 +205,56 @@ def test_a_rule_that_some_would_no_longer_be_told_is_refused() -> None:
 )
 def test_harmless_changes_beside_sections_are_none(before: str, after: str, form: str) -> None:
     assert template_violations(before, after, form) == []  # type: ignore[arg-type]
+    assert misplaced(before, after, form) is None  # type: ignore[arg-type]
 
 
 def test_text_that_nothing_fills_in_has_no_sections() -> None:
     after = f"{{% if vip %}}Treat them as VIP. {RULE}{{% endif %}}"
-    assert template_violations(f"{VIP} {RULE}", after, "none") == []
+    assert misplaced(f"{VIP} {RULE}", after, "none") is None
+
+
+def test_sections_between_other_delimiters_of_mustache_are_seen() -> None:
+    before = "{{=<% %>=}}Fill {{ x }} in. <%#vip%>Treat as VIP.<%/vip%> Never lie."
+    into = before.replace("<%/vip%> Never lie.", " Never lie.<%/vip%>")
+    turned = before.replace("<%#vip%>", "<%^vip%>")
+
+    told = [check_prompt(before, text, template_format="mustache") for text in (into, turned)]
+
+    assert [[violation.text for violation in found] for found in told] == [
+        ["'Never lie.' … stands in other sections of the template than before"],
+        ["lost {{#vip}}"],
+    ]
+    assert check_prompt(before, f"{before} Be kind.", template_format="mustache") == []
+
+
+def test_delimiters_that_are_set_again_or_never_end_change_no_other_text() -> None:
+    assert in_braces("{{=<% %>=}}{{a}} <%b%><%={{ }}=%>{{c}}", "mustache") == (
+        "{{=<% %>=}}{ {a}} {{b}}{{={{ }}=}}{{c}}"
+    )
+    for text in ("{{a}} {{=b", "{{=<% %>=}} <%#a"):
+        assert in_braces(text, "mustache") == text
+
+
+@pytest.mark.parametrize("form", ["auto", "jinja2", "mustache"])
+def test_delimiters_that_come_in_hide_no_new_code(form: TemplateFormat) -> None:
+    before = "Hi {{ n }}. Be kind."
+    found = check_prompt(before, f"{before} {{{{=<% %>=}}}} {{{{ x }}}}", template_format=form)
+    assert {violation.rule for violation in found} & {"template", "variables"}
+
+
+def test_each_sentence_is_looked_for_in_its_own_sections_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = "".join(
+        f"{{% if a{i} %}}Check order {i} of {i * 7} first.{{% endif %}}" for i in range(50)
+    )
+    looked = list[int]()
+
+    def counted(sentence: Read, others: Sequence[Read]) -> Stands:
+        looked.append(len(others))
+        return stands(sentence, others)
+
+    monkeypatch.setattr(template_sections, "stands", counted)
+
+    assert moved(before, before.replace("Check", "Always check"), "jinja2") is None
+    assert sum(looked) == 50
