@@ -189,7 +189,11 @@ _MISTAKES = [
     ("commit", {"prompts": "abc"}, "prompts must be a mapping or None, but got 'abc'"),
     ("commit", {"prompts": {"m": "2"}, "why": [None]}, "why must be a list of text, but got"),
     ("commit", {"prompts": {"m": "2"}, "why": ["a", 1]}, "why must be a list of text, but got"),
-    ("commit", {"prompts": {"m": "2"}, "evidence": 5}, "evidence must be a mapping or a record or None, but"),
+    (
+        "commit",
+        {"prompts": {"m": "2"}, "evidence": 5},
+        "evidence must be a mapping or a record or None, but",
+    ),
     ("commit", {"prompts": {"m": "2"}, "origin": ["a"]}, "origin must be one of llm, rules, human"),
     ("commit", {"prompts": {"m": "2"}, "promote": "no"}, "promote must be True or False, but got"),
     ("get", {"ref": 5}, "ref must be text, but got 5"),
