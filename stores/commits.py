@@ -75,7 +75,8 @@ class AgentPlans(HeadPlans, LabelPlans):
             StoreError: The store failed; the head is what it was.
         """
         reasons = (why,) if isinstance(why, str) else tuple(why)
-        check_argument("why", reasons, Sequence[str])
+        if not all(isinstance(reason, str) for reason in reasons):
+            check_argument("why", reasons, Sequence[str])
         told: dict[str, Any] = {
             "origin": origin,
             "why": reasons,

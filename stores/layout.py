@@ -63,16 +63,19 @@ def json_fields(record: Any) -> Json:
 
 def plain(value: Any) -> Any:
     """Copy as JSON; what JSON lacks is replaced, since evidence and metrics steer nothing."""
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return plain_text(value)
-    if value is None or isinstance(value, bool):
+    if value is None or kind is bool or (kind is int and abs(value) < 2**63):
         return value
-    if isinstance(value, dict):
+    if kind is dict:
         return {plain(str(key)): plain(part) for key, part in value.items()} if value else {}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
     if isinstance(value, datetime):
         return in_utc(value).isoformat()
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
     if isinstance(value, numbers.Integral):
         return int(value) if -(2**63) <= int(value) < 2**64 else str(value)
     if isinstance(value, numbers.Real):
