@@ -89,8 +89,11 @@ def check_prompt(
         freely: All may be put in other words, and half of the sentences may go, but no rule.
 
     Raises:
-        InputError: `template_format` is not known.
+        InputError: `template_format` is not known, or a prompt is no text.
     """
+    for name, text in (("before", before), ("after", after)):
+        if not isinstance(text, str):
+            raise InputError(f"{name} must be text, but got {text!r:.40}.")
     if template_format not in get_args(TemplateFormat):
         known = ", ".join(get_args(TemplateFormat))
         got = f"{template_format!r:.40}"

@@ -133,10 +133,13 @@ def mine_patterns(
         min_support: Leave out what fewer runs have.
 
     Raises:
-        InputError: The traces are none, or `agent` is no name.
+        InputError: The traces are none, `agent` is no name, or `min_support` no whole number
+            from 1.
     """
     if not isinstance(agent, str | None):
         raise InputError(f"agent is {agent!r:.60}, expected a name, or None for all agents.")
+    if not isinstance(min_support, int) or min_support < 1:
+        raise InputError(f"min_support is {min_support!r:.40}, expected a whole number from 1.")
     if isinstance(traces, FewTraces):
         counts = count_few_patterns(traces.runs(agent), least=min_support)
     else:

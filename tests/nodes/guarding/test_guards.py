@@ -240,6 +240,12 @@ def test_a_format_that_is_not_known_is_refused(form: Any) -> None:
         check_prompt("Greet {name}.", "Greet {name}. Use {.", template_format=form)
 
 
+@pytest.mark.parametrize("texts", [(None, "Hi."), ("Hi.", None), ("Hi.", b"Hi.")], ids=repr)
+def test_a_prompt_that_is_no_text_is_refused(texts: Any) -> None:
+    with pytest.raises(InputError, match=r"^(before|after) must be text, but got"):
+        check_prompt(*texts, template_format="auto")
+
+
 def test_no_violation_quotes_a_credential_or_a_copy() -> None:
     copied = "move my booking to Friday & keep the window seat that I paid for"
     after = f"Hi. See https://evil.example/{TOKEN} and {TOKEN}. {copied}"

@@ -227,6 +227,12 @@ def test_an_agent_is_asked_for_by_name(agent: Any) -> None:
         mine_patterns(contrast(call("a")), agent=agent)
 
 
+@pytest.mark.parametrize("least", ["3", 0, 2.5, None])
+def test_the_least_support_is_a_whole_number(least: Any) -> None:
+    with pytest.raises(InputError, match=r"^min_support is .*, expected a whole number from 1"):
+        mine_patterns(contrast(call("a")), min_support=least)
+
+
 def test_examples_are_those_with_the_lowest_marks_on_either_side_sorted() -> None:
     traces = [run(f"{n:02}", n % 3 == 0, call("a"), call("x", i=n)) for n in range(300)]
     traces += [run(f"z{n}", True, call("b")) for n in range(300)]
