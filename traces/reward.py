@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from numbers import Real
+from typing import Any
 
 from tracetune.errors import InputError
 from tracetune.traces.model import Trace
@@ -42,12 +43,13 @@ class RewardSpec:
         for field in fields(self):
             value = getattr(self, field.name)
             usable = isinstance(value, Real) and not isinstance(value, bool)
+            number: Any = value if usable else math.nan
             least = 0 if field.name == "cap" else -math.inf
-            if not usable or not least < value < math.inf:
+            if not least < number < math.inf:
                 above = " above 0" if field.name == "cap" else ""
                 told = f"must be a finite number{above}, but is {value!r:.40}."
                 raise InputError(f"{field.name} of the reward {told}")
-            if abs(value) > LARGEST_WEIGHT:
+            if abs(number) > LARGEST_WEIGHT:
                 told = f"must be within ±{LARGEST_WEIGHT:,}, but is {value!r:.40}."
                 raise InputError(f"{field.name} of the reward {told}")
 

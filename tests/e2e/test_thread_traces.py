@@ -135,7 +135,7 @@ async def test_the_runs_of_a_servers_threads(server: str):
 
     empty = (await client.threads.create())["thread_id"]
     queued = (await client.threads.create())["thread_id"]
-    asked = {"messages": [{"role": "user", "content": "up"}]}
+    asked: Any = {"messages": [{"role": "user", "content": "up"}]}
     await client.runs.create(queued, "helper", input=asked, after_seconds=600)
     everything = [trace async for trace in aserver_traces(client)]
     assert len(everything) == 5

@@ -180,7 +180,7 @@ def _known(message: Any) -> Any:
         return {**message, "role": "user"} if strange else message
     role = getattr(message, "role", None)
     if isinstance(role, str) and role_of(role) is None:
-        return {"role": "user", "content": message.content}
+        return {"role": "user", "content": getattr(message, "content", None)}
     return message
 
 
