@@ -30,6 +30,9 @@ __all__ = [
 STAGED = "staged.parquet"
 """Where `flatten` writes to."""
 
+KEPT_LINES = "kept.parquet"
+"""Where the runs are that are kept whole."""
+
 LINE = 2 << 20
 """Bytes of a line that `flatten` needs not be told of."""
 
@@ -144,6 +147,8 @@ def write(
     how = f"COMPRESSION {'zstd' if lasting else 'snappy'}"
     if path.name == STAGED:  # read right away, a row group to a thread
         how = "COMPRESSION uncompressed, ROW_GROUP_SIZE 16384"
+    elif path.name == KEPT_LINES and not lasting:  # whole lines, no two of which are alike
+        how = "COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1, ROW_GROUP_SIZE 4096"
     quoted = str(path).replace("'", "''")
     db.execute(f"COPY ({query}) TO '{quoted}' (FORMAT parquet, {how})", values)
 
