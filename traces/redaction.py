@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
 from tracetune.errors import InputError
-from tracetune.traces.model import ToolCall, Trace
+from tracetune.traces.model import Trace
 from tracetune.traces.secrets import (
     Span,
     apart,
@@ -21,6 +21,9 @@ from tracetune.traces.secrets import (
     may_hold_secrets,
     names_secret,
 )
+
+if TYPE_CHECKING:
+    from tracetune.traces.analytics.direct import Row
 
 __all__ = ["Redactor"]
 
@@ -92,16 +95,18 @@ class Redactor:
         Tool arguments are searched whole, and a value goes whose key names a secret. Ids and
         names change only where they are a credential themselves.
         """
-        # One look at everything at once: nearly all traces hold nothing, and this is quick.
-        if not self._on or self._is_clean(trace):
+        # Nearly all traces hold nothing, and this is quick.
+        if self.shows_none(trace):
             return trace
         clean: Trace = self._record(trace, 0)
         return clean
 
-    def _is_clean(self, trace: Trace) -> bool:
-        """Return whether a look at everything at once shows nothing; False proves nothing."""
+    def shows_none(self, run: Trace | Row) -> bool:
+        """Return whether one look at everything at once shows no secret; False proves nothing."""
+        if not self._on:
+            return True
         try:
-            texts, values = _held(trace)
+            texts, values = _held(run)
         except TypeError:  # a text that is none
             return False
         for look in (_as_json, _all_text):
@@ -176,18 +181,19 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")  # JSON may hold half a character
 
 
-def _held(trace: Trace) -> tuple[bytes, list[Any]]:
-    """Return a trace's own texts in one, and the values it holds that may have texts in them."""
-    texts = [trace.id, trace.agent, trace.release or "", trace.task or ""]
-    values: list[Any] = [trace.feedback, trace.labels]
-    for step in trace.steps:
+def _held(run: Trace | Row) -> tuple[bytes, list[Any]]:
+    """Return a run's own texts in one, and the values it holds that may have texts in them."""
+    texts = [run.id, run.agent, run.release or "", run.task or ""]
+    values: list[Any] = [run.feedback, run.labels]
+    steps = cast("Iterable[Any]", run.steps or ())
+    for step in steps:
         if step.agent:
             texts.append(step.agent)
-        if isinstance(step, ToolCall):
+        if hasattr(step, "text"):
+            texts.append(step.text)
+        else:
             texts += (step.name, step.result or "", step.error or "")
             values.append(step.arguments)
-        else:
-            texts.append(step.text)
     return _encoded("\0".join(texts)), values
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from tracetune.traces.model import MAX_COST_USD, MAX_LATENCY_S
 
-__all__ = ["LINE_MAX", "Lines", "OddLineError", "checked_lines", "decoded", "is_packed"]
+__all__ = ["LINE_MAX", "Lines", "OddLineError", "Row", "checked_lines", "decoded", "is_packed"]
 
 LINE_MAX = 8 << 20
 """Longer lines go the other way: DuckDB's buffers for them need to be planned."""
@@ -63,7 +63,9 @@ class _Call(_Strict, tag_field="kind", tag="tool_call"):
     agent: str | None = None
 
 
-class _Row(_Strict):
+class Row(_Strict):
+    """What a line holds."""
+
     id: _Name
     agent: _Name
     release: str | None = None
@@ -83,11 +85,11 @@ class _Row(_Strict):
     labels: dict[str, str] | None = None
 
 
-decoded = msgspec.json.Decoder(_Row).decode
+decoded = msgspec.json.Decoder(Row).decode
 """What a line holds, where it is exactly what `Trace.to_dict` could have written."""
 
 
-def checked_lines(path: Path) -> Iterator[tuple[bytes, _Row]]:
+def checked_lines(path: Path) -> Iterator[tuple[bytes, Row]]:
     """Yield every line that is not blank, and what it holds, of a plain or gzip file.
 
     Raises:

@@ -572,10 +572,28 @@ def test_what_was_set_aside_is_said_again_from_the_cache(tmp_path: Path) -> None
         TraceTables.read(path, cache=cache, strict=True)
 
 
-def test_a_cache_keeps_no_credential(tmp_path: Path) -> None:
-    secret = "sk-" + "ant-api03-" + "aB3" * 31 + "AA"
+SECRET = "sk-" + "ant-api03-" + "aB3" * 31 + "AA"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(step(arguments={"key": SECRET}), id="an argument"),
+        pytest.param(step(arguments={"a": [{"b": f"x {SECRET}"}]}), id="deep in an argument"),
+        pytest.param(step(arguments={"password": "hunter2hunter2"}), id="a key that names one"),
+        pytest.param(step(result=f'{{"token": "{SECRET}"}}'), id="JSON in a result"),
+        pytest.param(step(error=f"\n\t{SECRET}"), id="an error"),
+        pytest.param(step(agent=SECRET), id="the agent of a step"),
+        pytest.param(changed(steps=[{"kind": "thought", "text": SECRET}]), id="a thought"),
+        pytest.param(changed(feedback={"said": SECRET}), id="feedback by key"),
+        pytest.param(changed(release=SECRET), id="a release"),
+        pytest.param(step(result=SECRET).replace("sk-", "\\u0073k-"), id="escaped"),
+    ],
+)
+def test_a_cache_keeps_no_credential(line: str, tmp_path: Path) -> None:
+    secret = "hunter2hunter2" if "hunter2" in line else SECRET
     path, cache = tmp_path / "runs.jsonl", tmp_path / "cache"
-    path.write_text(step(arguments={"key": secret}) + "\n", encoding="utf-8")
+    path.write_text(line + "\n", encoding="utf-8")
     redactor = Redactor()
     with TraceTables.read(path, cache=cache, redactor=redactor) as tables:
         [trace] = tables.kept("clerk")
