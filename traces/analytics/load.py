@@ -137,7 +137,6 @@ def fold(db: DuckDBPyConnection, staged: Path, folder: Path, *, lasting: bool) -
     for table in TABLES:
         path = folder / f"{table}.parquet"
         write(db, sql_text(f"flat_{table}"), path, {"staged": str(staged)}, lasting=lasting)
-    staged.unlink()
 
 
 def write(

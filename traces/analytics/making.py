@@ -65,8 +65,8 @@ class PartMaker:
         """Make a part of traces in hand; `refuse` is told of those that cannot be in it."""
         work = _Work(folder)
         work.spool.add(traces, refuse)
-        self._stage(work, [], self.redactor)
-        return self._finish(work, Part(folder))
+        self._stage(work, [])
+        return self._finish(work, Part(folder), None, self.redactor)
 
     def of_files(self, folder: Path, files: Sequence[Path]) -> Part:
         """Make a part of files, which are read in their order.
@@ -74,6 +74,8 @@ class PartMaker:
         Raises:
             TraceError: A file is of no use, and `fatal` says that this stops everything.
         """
+        from tracetune.traces.analytics.direct import OddLineError
+
         stamps = tuple(map(stamp, files))  # before reading: what changes meanwhile is read again
         direct = [path for path in files if self.direct and looks_canonical(path)]
         while True:
@@ -83,9 +85,13 @@ class PartMaker:
             for path in files:
                 if path not in direct:
                     part = self._read(path, work, part, redactor)
-            odd = self._stage(work, direct, redactor)
+            odd, checked = self._stage(work, direct)
             if not odd:
-                return self._finish(work, replace(part, beside=_beside(files, direct)))
+                part = replace(part, beside=_beside(files, direct))
+                try:
+                    return self._finish(work, part, checked, redactor)
+                except OddLineError:
+                    odd = set(direct)
             # From the start, so that of two runs with one id the first is kept.
             direct = [path for path in direct if path not in odd]
 
@@ -102,27 +108,24 @@ class PartMaker:
             bad.append(BadRecord(str(path), 1, str(error).removeprefix(f"{path}: ")))
         return replace(part, set_aside=(*part.set_aside, *bad), useless=useless)
 
-    def _stage(self, work: _Work, direct: list[Path], redactor: Redactor) -> set[Path]:
-        """Read all lines into the staged file; return the files that Python must read instead."""
+    def _stage(self, work: _Work, direct: list[Path]) -> tuple[set[Path], CheckedFiles | None]:
+        """Read all lines into the staged file.
+
+        Returns:
+            The files that Python must read instead, and where the lines of the others stand.
+        """
         if not direct:
             self._flatten(work, [])
             shown_texts(self.db, work.staged)
-            return set()
-        from tracetune.traces.analytics.direct import OddLineError
-
+            return set(), None
         checked = self._scan(work, direct)
         if checked is None:
-            return set(direct)
+            return set(direct), None
         if checked.odd is not None:
-            return {checked.odd}
+            return {checked.odd}, None
         if not self._sound(work, len(checked) + len(work.spool)):
-            return set(direct)
-        try:
-            sample = checked.sample(self._lowest(work))
-        except OddLineError:
-            return set(direct)
-        work.sample.merge(self._clean(sample, redactor) if self.lasting else sample)
-        return set()
+            return set(direct), None
+        return set(), checked
 
     def _scan(self, work: _Work, direct: list[Path]) -> CheckedFiles | None:
         """Check the files while DuckDB reads them; None where it cannot."""
@@ -182,15 +185,17 @@ class PartMaker:
             )
         return clean
 
-    def _lowest(self, work: _Work) -> list[Lowest]:
-        values = {"staged": str(work.staged), "kept": KEPT, "kept_commented": COMMENTED}
-        return self.db.execute(sql_text("lowest_marks"), values).fetchall()
-
-    def _finish(self, work: _Work, part: Part) -> Part:
+    def _finish(
+        self, work: _Work, part: Part, checked: CheckedFiles | None, redactor: Redactor
+    ) -> Part:
         with ThreadPoolExecutor(1) as pool, self.db.cursor() as other:
             folding = pool.submit(fold, self.db, work.staged, part.folder, lasting=self.lasting)
+            if checked is not None:
+                sample = checked.sample(_lowest(other, work.staged))
+                work.sample.merge(self._clean(sample, redactor) if self.lasting else sample)
             write_kept(other, work.sample, part.table("kept"), lasting=self.lasting)
             folding.result()
+        work.staged.unlink()
         work.spool.path.unlink()
         connect_views(self.db, [part.folder])
         metrics = None
@@ -210,6 +215,11 @@ class _Work:
         path = folder / "spool.jsonl"
         path.write_bytes(b"")
         self.spool = Spool(path, self.sample)
+
+
+def _lowest(db: DuckDBPyConnection, staged: Path) -> list[Lowest]:
+    values = {"staged": str(staged), "kept": KEPT, "kept_commented": COMMENTED}
+    return db.execute(sql_text("lowest_marks"), values).fetchall()
 
 
 def looks_canonical(path: Path) -> bool:

@@ -173,14 +173,14 @@ def test_a_file_that_changes_while_it_is_read_is_read_anew(
 ) -> None:
     """Its lines then stand elsewhere than they did when they were checked."""
     path = written(tmp_path / "runs.jsonl", rows(0, 5000))
-    lowest = making.PartMaker._lowest
+    lowest = making._lowest
     later = rows(5000, TOTAL)
 
     def changing(*given: Any) -> list[Any]:
         written(path, later)
         return lowest(*given)
 
-    monkeypatch.setattr(making.PartMaker, "_lowest", changing)
+    monkeypatch.setattr(making, "_lowest", changing)
     with TraceTables.read(path) as tables:
         assert len(tables) == len(later)
         assert {trace.id for trace in tables.kept("clerk")} <= {row["id"] for row in later}
@@ -190,13 +190,13 @@ def test_a_file_that_goes_while_it_is_read_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path / "runs.jsonl", rows(0, 50))
-    lowest = making.PartMaker._lowest
+    lowest = making._lowest
 
     def going(*given: Any) -> list[Any]:
         path.unlink()
         return lowest(*given)
 
-    monkeypatch.setattr(making.PartMaker, "_lowest", going)
+    monkeypatch.setattr(making, "_lowest", going)
     with pytest.raises(TraceError, match=r"runs\.jsonl"):
         TraceTables.read(path)
 
