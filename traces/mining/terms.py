@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from tracetune.traces.failures import EXCUSED
+from tracetune.traces.mining.own_texts import OwnTexts, own_texts, words_of
 from tracetune.traces.mining.stratified import Ints
-from tracetune.traces.model import Thought, ToolCall, Trace
-from tracetune.traces.readers.canonical import trace_of
+from tracetune.traces.model import Trace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,10 +43,7 @@ RUNS_SAID = 500
 """How many runs of each outcome are listened to at most."""
 
 _SIZE = 16_000_000
-_TEXT = 8000
 _TELLING = 1.96
-
-_WORD = re.compile(r"[^\W\d_]{2,30}(?:['\u2019][^\W\d_]{1,10})?")
 
 
 class Said(NamedTuple):
@@ -236,58 +231,23 @@ def _log_odds(bad: Ints, good: Ints, runs: int) -> NDArray[np.float64]:
 
 
 def _said(speaker: Speaker, run: Trace | str) -> Said:
-    size, texts = _own_texts(run) if isinstance(run, Trace) else _own_texts_in(orjson.loads(run))
-    counted = speaker.counted
+    size, texts = own_texts(run) if isinstance(run, Trace) else _line_reader()(run)
+    mark, id, success, counted, task, attempts = speaker
     return Said(
-        mark=speaker.mark,
-        id=speaker.id,
+        mark=mark,
+        id=id,
         size=size,
-        success=speaker.success,
+        success=success,
         counted=counted,
-        task=speaker.task if counted else None,
-        attempts=-1 if speaker.attempts is None else speaker.attempts,
-        text=_words(texts) if counted else "",
+        task=task if counted else None,
+        attempts=-1 if attempts is None else attempts,
+        text=words_of(texts) if counted else "",
     )
 
 
-def _own_texts(trace: Trace) -> tuple[int, list[str]]:
-    """How many characters there are in all texts of the run, and its own texts."""
-    size, texts = 0, []
-    for step in trace.steps:
-        if isinstance(step, ToolCall):
-            size += len(str(dict(step.arguments))) + len(step.result or "") + len(step.error or "")
-        else:
-            size += len(step.text)
-            if isinstance(step, Thought) or step.role == "assistant":
-                texts.append(step.text)
-    return size, texts
+@functools.cache
+def _line_reader() -> Callable[[str], OwnTexts]:
+    """Where a line is first read: msgspec takes a moment to import."""
+    from tracetune.traces.mining.own_lines import own_texts_in
 
-
-def _own_texts_in(row: Mapping[str, Any]) -> tuple[int, list[str]]:
-    """The same of a canonical row: to make a trace of it takes several times as long."""
-    size, texts = 0, []
-    for step in row.get("steps") or ():
-        if step.get("kind") == "tool_call":
-            result, error = step.get("result") or "", step.get("error") or ""
-            arguments = step.get("arguments", {})
-            if not (type(arguments) is dict and type(result) is type(error) is str):
-                return _own_texts(trace_of(row))
-            size += len(str(arguments)) + len(result) + len(error)
-        elif type(text := step.get("text")) is not str:
-            return _own_texts(trace_of(row))
-        else:
-            size += len(text)
-            if step["kind"] == "thought" or step.get("role") == "assistant":
-                texts.append(text)
-    return size, texts
-
-
-def _words(texts: Iterable[str]) -> str:
-    """The words of a run; of many the first and the last, 8,000 characters in all."""
-    lines = [" ".join(_WORD.findall(text[:_TEXT].casefold())) for text in texts]
-    text = "\n".join(line for line in lines if line)
-    if len(text) <= _TEXT:
-        return text
-    # Cut at blanks, so that no half words are left.
-    start, end = text[: _TEXT // 2], text[-_TEXT // 2 :]
-    return f"{start[: start.rfind(' ')]}\n{end[end.find(' ') + 1 :]}"
+    return own_texts_in
