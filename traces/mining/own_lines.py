@@ -51,10 +51,10 @@ def own_texts_in(line: str) -> OwnTexts:
         return own_texts(trace_of(orjson.loads(line)))
     size, texts = 0, []
     for step in row.steps or ():
-        if type(step) is _Call:
+        if isinstance(step, _Call):
             size += len(str(step.arguments)) + len(step.result or "") + len(step.error or "")
         else:
             size += len(step.text)
-            if type(step) is _Thought or step.role == "assistant":
+            if isinstance(step, _Thought) or step.role == "assistant":
                 texts.append(step.text)
     return size, texts

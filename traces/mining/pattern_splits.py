@@ -155,16 +155,32 @@ class _Strata:
         self._crowded = np.array([_crowded(runs, self._sizes, a) for a in runs.agents], dtype=bool)
 
     def of(self, features: Ints, agents: Ints, rows: Ints) -> Ints:
-        """Rows (feature, stratum, successes, runs), sorted, of rows (task, failed, succeeded)."""
+        """Rows (feature, stratum, successes, runs), sorted, of rows (task, failed, succeeded).
+
+        These are sorted by feature and task.
+        """
+        import numpy as np
+
+        within = self._mixed[rows[:, 0]]
+        task, failed, succeeded = rows[within].T
+        compared = np.column_stack([features[within], task, succeeded, failed + succeeded])
+        rest = self._rest_of(features[~within], agents[~within], rows[~within])
+        # Only few are not in order already: to sort all takes several times as long.
+        return np.insert(
+            compared, np.searchsorted(compared[:, 0], rest[:, 0], side="right"), rest, axis=0
+        )
+
+    def _rest_of(self, features: Ints, agents: Ints, rows: Ints) -> Ints:
+        """The same of rows of tasks that always end the same way, or of any other task."""
         import numpy as np
 
         task, failed, succeeded = rows.T
-        alone = (task >= 0) & ~self._mixed[task]
+        alone = task >= 0
         has = 2 * (failed + succeeded) >= self._sizes[task]
-        kept = np.where(alone, has, (task >= 0) | ~self._crowded[agents])
-        stratum = np.where(self._mixed[task], task, self._rest[agents])
+        kept = np.where(alone, has, ~self._crowded[agents])
         won = np.where(alone, succeeded > 0, succeeded)
         count = np.where(alone, 1, failed + succeeded)
+        stratum = self._rest[agents]
         return summed(np.column_stack([features, stratum, won, count])[kept], 2)
 
 

@@ -140,9 +140,11 @@ def outcomes(rows: Ints, count: int) -> tuple[Ints, Ints]:
     """Failed and successful runs, summed by the rows' first column."""
     import numpy as np
 
-    sums = np.zeros((count, 2), dtype=np.int64)
-    np.add.at(sums, rows[:, 0], rows[:, 2:])
-    return sums[:, 0], sums[:, 1]
+    failed, succeeded = (
+        np.bincount(rows[:, 0], weights=rows[:, side], minlength=count).astype(np.int64)
+        for side in (2, 3)
+    )
+    return failed, succeeded
 
 
 def _with_long(runs: Population, beyond: Bools) -> Population:

@@ -246,19 +246,22 @@ def _convolve(
     import numpy as np
 
     turns = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    most = int(sizes.max(initial=0))
+    own = np.zeros((int(turns.max(initial=-1)) + 1, most, sums.shape[1]))
+    own[:, :1] = 1.0
+    for value in range(most):
+        has = sizes > value
+        own[turns[has], value, owners[has]] = chances[starts[has] + value]
+    widest = np.zeros(len(own), dtype=np.int64)
+    np.maximum.at(widest, turns, sizes)
     width = 1
-    for turn in range(int(turns.max(initial=-1)) + 1):
-        rows = np.flatnonzero(turns == turn)
-        none, one = np.ones(sums.shape[1]), np.zeros(sums.shape[1])
-        none[owners[rows]], one[owners[rows]] = chances[starts[rows]], chances[starts[rows] + 1]
+    for own_chances, values in zip(own, widest.tolist(), strict=True):
         old = sums[:width].copy()
-        width = min(width + int(sizes[rows].max()) - 1, len(sums))
-        sums[: len(old)] *= none
-        sums[1 : len(old) + 1] += (old * one)[: width - 1]
-        for value in range(2, int(sizes[rows].max())):
-            more = rows[sizes[rows] > value]
-            moved = old[: width - value, owners[more]] * chances[starts[more] + value]
-            sums[value : value + len(moved), owners[more]] += moved
+        width = min(width + values - 1, len(sums))
+        sums[: len(old)] *= own_chances[0]
+        for value in range(1, values):
+            moved = old[: width - value] * own_chances[value]
+            sums[value : value + len(moved)] += moved
 
 
 def _log_factorials(numbers: Ints) -> NDArray[np.float64]:
