@@ -43,12 +43,6 @@ class Split(NamedTuple):
     """The difference in the share of successes, compared as for `p_value`; and its interval."""
 
 
-class _Tested(NamedTuple):
-    p_value: float
-    tasks: int
-    effect: Effect
-
-
 def splits(runs: Population, *, least: int) -> list[Split]:
     """Each feature that at least `least` runs have and others lack, for agents with both outcomes.
 
@@ -64,45 +58,47 @@ def splits(runs: Population, *, least: int) -> list[Split]:
     mixed = (np.minimum(all_failed, all_succeeded) > 0)[agent_of]
     of_calls = np.array([f.kind == "attempts" for f in runs.features], dtype=bool)
     wanted = np.flatnonzero(mixed & ~of_calls & (support >= least) & (support < known))
-    tested = _success_tests(runs, agent_of, wanted)
-    examples = _examples(runs)
-    return _with_going_on(
-        runs,
-        [
-            Split(
-                feature=runs.features[n],
-                mark=int(runs.marks[n]),
-                examples=(examples[2 * n], examples[2 * n + 1]),
-                runs=int(support[n]),
-                successes=int(succeeded[n]),
-                longs=int(runs.longs[n]),
-                all_runs=int(known[n]),
-                all_successes=int(all_succeeded[agent_of[n]]),
-                all_longs=int(runs.all_longs[agent_of[n]]),
-                p_value=test.p_value,
-                tasks=test.tasks,
-                effect=test.effect,
-            )
-            for n, test in zip(wanted.tolist(), tested, strict=True)
-        ],
+    counts = (
+        support,
+        succeeded,
+        runs.longs,
+        known,
+        all_succeeded[agent_of],
+        runs.all_longs[agent_of],
     )
+    examples = _examples(runs)
+    places = wanted.tolist()
+    found = map(
+        Split,
+        [runs.features[n] for n in places],
+        runs.marks[wanted].tolist(),
+        [(examples[2 * n], examples[2 * n + 1]) for n in places],
+        *(column[wanted].tolist() for column in counts),
+        *_success_tests(runs, agent_of, wanted),
+    )
+    return _with_going_on(runs, list(found))
 
 
 def _examples(runs: Population) -> list[tuple[str, ...]]:
     """Sorted ids of the runs that show each feature, those that failed before the others."""
     import numpy as np
 
-    ids = np.array([id for _, id in runs.runs], dtype=object)
-    by_id = np.argsort(np.argsort(ids, kind="stable"))
+    ids = [id for _, id in runs.runs]
+    by_id = np.empty(len(ids), dtype=np.int64)
+    in_order = sorted(range(len(ids)), key=ids.__getitem__)
+    by_id[in_order] = np.arange(len(ids))
     side = 2 * runs.examples[:, 0] + runs.examples[:, 1]
-    order = np.lexsort((by_id[runs.examples[:, 2]], side))
-    found = ids[runs.examples[order, 2]].tolist()
-    edges = np.searchsorted(side[order], np.arange(2 * len(runs.features) + 1)).tolist()
+    key = np.sort(side * max(1, len(ids)) + by_id[runs.examples[:, 2]])
+    side, place = np.divmod(key, max(1, len(ids)))
+    found = [ids[in_order[n]] for n in place.tolist()]
+    edges = np.searchsorted(side, np.arange(2 * len(runs.features) + 1)).tolist()
     return [tuple(found[start:end]) for start, end in pairwise(edges)]
 
 
-def _success_tests(runs: Population, agent_of: Ints, wanted: Ints) -> list[_Tested]:
-    """What the test of success says of each wanted feature."""
+def _success_tests(
+    runs: Population, agent_of: Ints, wanted: Ints
+) -> tuple[list[float], list[int], list[Effect]]:
+    """What the test of success says of each wanted feature: p-values, tasks and effects."""
     import numpy as np
 
     strata = _Strata(runs)
@@ -122,7 +118,7 @@ def _success_tests(runs: Population, agent_of: Ints, wanted: Ints) -> list[_Test
     for row in cells[cells[:, 1] >= len(runs.tasks)].tolist():
         if not tasks[row[0]]:
             effects[row[0]] = _plain(row[2], row[3], *totals[row[1]].tolist())
-    return [_Tested(*row) for row in zip(p_values, tasks, effects, strict=True)]
+    return p_values, tasks, effects
 
 
 def _plain(won: int, used: int, successes: int, runs: int) -> Effect:
@@ -199,7 +195,7 @@ def _with_going_on(runs: Population, found: list[Split]) -> list[Split]:
     import numpy as np
 
     loops = [n for n, split in enumerate(found) if split.feature.kind == "loop"]
-    numbers = {feature: n for n, feature in enumerate(runs.features)}
+    numbers = {f: n for n, f in enumerate(runs.features) if f.kind == "loop"}
     cells, totals, shorter = [], [np.zeros((0, 2), dtype=np.int64)], set[int]()
     for place, n in enumerate(loops):
         agent = runs.agents.index(found[n].feature.agent)
