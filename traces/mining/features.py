@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,9 +64,8 @@ def shown(
     """The runs that are in rows (feature, succeeded, run); the rows, with places among these."""
     import numpy as np
 
-    used = np.unique(np.concatenate([having[:, 2], lacking[:, 2]]))
-    having, lacking = (
-        np.column_stack([rows[:, :2], np.searchsorted(used, rows[:, 2])])
-        for rows in (having, lacking)
-    )
-    return tuple(runs[place] for place in used.tolist()), having, lacking
+    used = np.zeros(len(runs), dtype=bool)
+    used[having[:, 2]] = used[lacking[:, 2]] = True
+    to = np.cumsum(used) - 1
+    having, lacking = (np.column_stack([rows[:, :2], to[rows[:, 2]]]) for rows in (having, lacking))
+    return tuple(itertools.compress(runs, used.tolist())), having, lacking

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from tracetune.traces.mining.terms import Said
 
 __all__ = ["TASKS_KEPT", "PatternCounts"]
 
-_LAYOUT = 2
+_LAYOUT = 3
 _WIDTHS = {"cells": 4, "examples": 3, "lengths": 3, "loops": 4, "unused": 3}
 """The arrays, and how many columns each has."""
 _UNREADABLE = (KeyError, TypeError, ValueError, IndexError)
@@ -110,8 +110,8 @@ class PatternCounts:
 
         if agent is None and least <= self.least:
             return self
-        support = np.zeros(len(self.features), dtype=np.int64)
-        np.add.at(support, self.cells[:, 0], self.cells[:, 2] + self.cells[:, 3])
+        runs = self.cells[:, 2] + self.cells[:, 3]
+        support = np.bincount(self.cells[:, 0], weights=runs, minlength=len(self.features))
         places = [
             place
             for place, (feature, count) in enumerate(
@@ -213,13 +213,18 @@ class PatternCounts:
                 for name, runs in sorted(self.agents.items())
             ],
             "tasks": self.tasks,
-            "features": list(map(tuple, self.features)),
+            "features": _columns(self.features, Feature._fields),
             "marks": self.marks.tolist(),
-            "runs": self.runs,
+            "runs": _columns(self.runs, ("mark", "id")),
             "said": [
-                [agent, list(map(tuple, found))] for agent, found in sorted(self.said.items())
+                [agent, _columns(found, Said._fields)] for agent, found in sorted(self.said.items())
             ],
         }
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> list[Sequence[Any]]:
+    """A list per field: to read one per row back would take twice as long."""
+    return list(zip(*rows, strict=True)) or [()] * len(names)
 
 
 def _unreadable(error: Exception) -> TraceError:
@@ -232,20 +237,22 @@ def _from_row(row: Mapping[str, Any]) -> PatternCounts:
 
     if row["layout"] != _LAYOUT:
         raise ValueError(f"layout {row['layout']!r}")
+    agents, kinds, tools, details = row["features"]
+    features = zip(agents, kinds, map(tuple, tools), details, strict=True)
     return PatternCounts(
         agents={name: AgentRuns(*counts) for name, *counts in row["agents"]},
         tasks=tuple((agent, task) for agent, task in row["tasks"]),
-        features=tuple(
-            Feature(agent, kind, tuple(tools), detail)
-            for agent, kind, tools, detail in row["features"]
-        ),
+        features=tuple(map(Feature._make, features)),
         marks=np.array(row["marks"], dtype=np.int64),
-        runs=tuple((mark, id) for mark, id in row["runs"]),
+        runs=tuple(zip(*row["runs"], strict=True)),
         **{
-            name: np.array(row[name], dtype=np.int64).reshape(-1, width)
+            name: np.asarray(row[name], dtype=np.int64).reshape(-1, width)
             for name, width in _WIDTHS.items()
         },
-        said={agent: tuple(Said(*r) for r in found) for agent, found in row["said"]},
+        said={
+            agent: tuple(map(Said._make, zip(*columns, strict=True)))
+            for agent, columns in row["said"]
+        },
         least=row["least"],
     )
 
@@ -261,6 +268,8 @@ def _moved(rows: Ints, column: int, wanted: list[int], count: int, *, others: bo
 
     to = np.full(count + 1, -1, dtype=np.int64)
     to[wanted] = np.arange(len(wanted))
-    moved = rows.copy()
-    moved[:, column] = to[rows[:, column]]
-    return moved if others else moved[moved[:, column] >= 0]
+    places = to[rows[:, column]]
+    kept = np.arange(len(rows)) if others else np.flatnonzero(places >= 0)
+    moved = rows[kept]
+    moved[:, column] = places[kept]
+    return moved

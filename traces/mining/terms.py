@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -170,7 +170,8 @@ def choose_terms(said: Sequence[Said], *, most: int, least: int) -> list[str]:
     import numpy as np
 
     words, pairs = _terms_by_run(said)
-    terms, starts, sizes = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+    starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
+    terms, sizes = pairs[starts, 0], np.diff(starts, append=len(pairs))
     succeeded = np.array([one.success for one in said], dtype=np.int64)[pairs[:, 1]]
     good = np.add.reduceat(np.append(succeeded, 0), starts)
     telling = np.abs(_log_odds(sizes - good, good, len(said)))
@@ -197,12 +198,15 @@ def _terms_by_run(said: Sequence[Said]) -> tuple[list[str], Ints]:
     import numpy as np
 
     # An empty word ends a line.
-    lines = [f"{one.text}\n".replace("\n", "  ").split(" ") for one in said]
-    spoken_words = list(itertools.chain.from_iterable(lines))
-    numbers = {word: n for n, word in enumerate(dict.fromkeys(["", *spoken_words]))}
-    words = np.array([numbers[word] for word in spoken_words], dtype=np.int64)
+    texts = [f"{one.text}\n".replace("\n", "  ") for one in said]
+    spoken_words = "".join(texts).split(" ")[:-1]
+    numbers = defaultdict[str, int]()
+    numbers.default_factory = numbers.__len__
+    words = np.fromiter(
+        map(numbers.__getitem__, ["", *spoken_words]), np.int64, len(spoken_words) + 1
+    )[1:]
     next_words = np.append(words, 0)[1:]
-    run = np.repeat(np.arange(len(said)), list(map(len, lines)))
+    run = np.repeat(np.arange(len(said)), [text.count(" ") for text in texts])
     one_word, two_words = words > 0, (words > 0) & (next_words > 0)
     alone, pair = words * len(numbers), words * len(numbers) + next_words
     terms = np.concatenate([alone[one_word], pair[two_words]])

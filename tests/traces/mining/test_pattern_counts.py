@@ -86,11 +86,11 @@ def test_counts_of_nothing_merge_with_others(whole: PatternCounts) -> None:
         pytest.param("", id="nothing"),
         pytest.param("[1]", id="a list"),
         pytest.param('{"layout": 0}', id="another layout"),
-        pytest.param('{"layout": 2}', id="half of it"),
+        pytest.param('{"layout": 3}', id="half of it"),
     ],
 )
 def test_other_json_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(TraceError, match="no counts of patterns of layout 2") as caught:
+    with pytest.raises(TraceError, match="no counts of patterns of layout 3") as caught:
         PatternCounts.from_json(text)
     assert "\n" not in str(caught.value)
 
