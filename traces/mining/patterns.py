@@ -232,10 +232,11 @@ _json = functools.lru_cache(maxsize=4096)(json.dumps)
 
 
 def _id(feature: Feature) -> str:
+    agent, kind, tools, detail = feature
+    no_more = (None,) * (2 - len(tools))
     # The bound of `long` moves with every new trace; the pattern stays the same one.
-    detail = None if feature.kind == "long" else feature.detail
-    tools = [*feature.tools, None, None][: max(2, len(feature.tools))]
-    content = ", ".join(map(_json, (feature.agent, feature.kind, *tools, detail)))
+    told = (agent, kind, *tools, *no_more, None if kind == "long" else detail)
+    content = ", ".join(map(_json, told))
     return hashlib.blake2b(f"[{content}]".encode(), digest_size=6).hexdigest()
 
 

@@ -79,7 +79,8 @@ def stratified_p_values(cells: Ints, totals: Ints, count: int) -> list[float]:
     """
     import numpy as np
 
-    strata = np.concatenate([cells[:, 2:], totals[cells[:, 1]]], axis=1)
+    # A column at a time is looked at: each lies in one piece.
+    strata = np.stack([cells[:, 2], cells[:, 3], *totals[cells[:, 1]].T]).T
     low, high = _bounds(strata)
     expected, variance = _moments(strata)
     columns = (strata[:, 0], expected, variance, low, high, high > low)
@@ -165,15 +166,16 @@ def _exact_p_values(owners: Ints, strata: Ints, count: int) -> NDArray[np.float6
     import numpy as np
 
     low, high = _bounds(strata)
-    told = high > low
-    owners, strata, low, sizes = owners[told], strata[told], low[told], (high - low)[told] + 1
-    excess = np.bincount(owners, weights=strata[:, 0] - low, minlength=count).astype(np.int64)
-    widths = np.bincount(owners, weights=sizes - 1, minlength=count).astype(np.int64) + 1
+    spans = high - low
+    told = np.flatnonzero(spans > 0)
+    own = owners[told]
+    excess = np.bincount(own, weights=(strata[:, 0] - low)[told], minlength=count).astype(np.int64)
+    widths = np.bincount(own, weights=spans[told], minlength=count).astype(np.int64) + 1
     # The features of like width stand together, and of each the strata of few values come first.
     features = np.argsort(widths, kind="stable")
     widths, place = widths[features], np.argsort(features)
-    order = np.lexsort((sizes, place[owners]))
-    owners, strata, low, sizes = place[owners][order], strata[order], low[order], sizes[order]
+    order = told[np.lexsort((spans[told], place[own]))]
+    owners, strata, low, sizes = place[owners[order]], strata[order], low[order], spans[order] + 1
     p_values = np.ones(count)
     first = 0
     while first < count:
