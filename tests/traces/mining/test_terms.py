@@ -1,10 +1,15 @@
+import json
 import random
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
+from tracetune.traces.mining.own_lines import own_texts_in
+from tracetune.traces.mining.own_texts import own_texts, words_of
 from tracetune.traces.mining.terms import Said, choose_terms, halves, join_said, said_in, spoken
 from tracetune.traces.model import Message, Thought, ToolCall, Trace
+from tracetune.traces.readers.canonical import trace_of
 
 
 def said(mark: int, text: str = "", *, success: bool = True, **values: object) -> Said:
@@ -27,6 +32,37 @@ def test_only_the_agents_own_words_count() -> None:
     pairs = ("can't find", "find order", "order left", "sorry über", "über sorry")
     assert spoken([*words, *pairs], [found]).all()
     assert not spoken(["left sorry", "can't order", "rder", "find o", "t find"], [found]).any()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param({"arguments": {"a": ["it's", 1.50, None, {"ü": True}]}}, id="with arguments"),
+        pytest.param({"arguments": {}, "result": None, "error": "¡no!"}, id="with an error"),
+        pytest.param({"result": "found"}, id="without arguments"),
+        pytest.param({"arguments": None, "result": "found"}, id="odd arguments"),
+        pytest.param({"arguments": '{"a": 1}'}, id="arguments as text"),
+    ],
+)
+def test_a_line_tells_what_its_trace_does(call: dict[str, Any]) -> None:
+    steps = [
+        {"kind": "message", "role": "user", "text": "hello"},
+        {"kind": "thought", "text": "I am asked"},
+        {"kind": "tool_call", "name": "look"} | call,
+        {"kind": "message", "role": "assistant", "text": "well…", "agent": "a"},
+    ]
+    row = {"id": "t", "agent": "a", "success": True, "labels": {"x": "y"}, "steps": steps}
+    size, texts = own_texts_in(json.dumps(row))
+    assert (size, texts) == own_texts(trace_of(row))
+    assert texts == ["I am asked", "well…"]
+    assert own_texts_in('{"id":"t","agent":"a"}') == (0, [])
+
+
+def test_words_are_the_same_beside_ascii_and_other_text() -> None:
+    text = f"It's A {'x' * 65} b2c don''t they'reallysorry snake_case 12 o'clock'"
+    plain = "it's " + " ".join(["x" * 30, "x" * 30, "x" * 5])
+    assert words_of([text]) == words_of([f"{text} É"])
+    assert words_of([text]).startswith(plain)
 
 
 def test_of_long_runs_the_first_and_the_last_words_are_kept() -> None:
