@@ -110,8 +110,8 @@ class PatternCounts:
 
         if agent is None and least <= self.least:
             return self
-        runs = self.cells[:, 2] + self.cells[:, 3]
-        support = np.bincount(self.cells[:, 0], weights=runs, minlength=len(self.features))
+        known = self.cells[:, 2] + self.cells[:, 3]
+        support = np.bincount(self.cells[:, 0], weights=known, minlength=len(self.features))
         places = [
             place
             for place, (feature, count) in enumerate(
