@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -127,7 +128,8 @@ def patterns_again(path: Path) -> None:
 
 
 def cached(path: Path) -> None:
-    """Read into a cache."""
+    """Read into a cache, where nothing is at hand yet."""
+    shutil.rmtree(cache_of(path), ignore_errors=True)
     TraceTables.read(path, cache=cache_of(path)).close()
 
 
@@ -184,12 +186,13 @@ def canonical_rows(folder: Path, count: int) -> list[tuple[str, ...]]:
     size = synthetic.write(path, count)
     rounds = 5 if count <= 100_000 else 1
     found = costs(["scan", "read"], path, rounds)
-    cost("cached", path)
+    found["into_a_cache"] = cost("cached", path)
     found |= costs(["by_hand", "metrics", "patterns", "patterns_again"], path, rounds)
     path.unlink()
     shown = f"{count:,} ({size / 1e6:,.0f} MB)"
-    limits = {
+    limits: dict[str, tuple[str, str, float | None]] = {
         "read": ("scan", "DuckDB's scan", READ_AIM),
+        "into_a_cache": ("scan", "DuckDB's scan", None),
         "metrics": ("by_hand", "SQL by hand", METRICS_AIM),
         "patterns": ("metrics", "the metrics", PATTERNS_AIM),
         "patterns_again": ("metrics", "the metrics", PATTERNS_AIM),
@@ -198,12 +201,12 @@ def canonical_rows(folder: Path, count: int) -> list[tuple[str, ...]]:
 
 
 def _row(
-    shown: str, what: str, found: dict[str, Cost], limit: tuple[str, str, float]
+    shown: str, what: str, found: dict[str, Cost], limit: tuple[str, str, float | None]
 ) -> tuple[str, ...]:
     name, limit_shown, aim = limit
     own, other = found[what], found[name]
     times = own.seconds / other.seconds
-    met = times <= aim and own.peak_mb <= MEMORY_AIM_MB
+    met = (aim is None or times <= aim) and own.peak_mb <= MEMORY_AIM_MB
     return (
         shown,
         what.replace("_", " "),
@@ -211,8 +214,8 @@ def _row(
         f"{other.seconds:.2f}",
         f"{times:.2f}",
         f"{own.peak_mb:,.0f}",
-        f"{aim:g} × {limit_shown}",
-        "yes" if met else "no",
+        f"{aim:g} × {limit_shown}" if aim else "",
+        "" if aim is None else "yes" if met else "no",
     )
 
 
