@@ -16,7 +16,7 @@ from tracetune.nodes.guidelines import MAX_GUIDELINE, read_section
 from tracetune.nodes.optimize_config import tunable
 from tracetune.nodes.workplace import Workplace, progress
 from tracetune.stores.bundle import Bundle
-from tracetune.traces.compare import Verdict, compare_runs
+from tracetune.traces.compare import Verdict, compare_replays, compare_runs
 from tracetune.traces.model import Trace
 
 __all__ = ["judge", "validate_candidates", "violations_of"]
@@ -74,16 +74,19 @@ def violations_of(candidate: Candidate, subject: Subject, measures: Measures) ->
 def judge(candidate: Candidate, subject: Subject, traces: Iterable[Trace]) -> Verdict:
     """What the recorded runs say of the candidate against what is in force.
 
-    A lower step limit can be replayed: up to it, every run went as it would have gone. Nothing
-    recorded says how a prompt that never ran would do, so that a changed prompt has no evidence.
+    A lower step limit can be replayed: up to it, every run went as it would have gone, so each is
+    compared with itself; one of unknown length tells nothing. Nothing recorded says how a prompt
+    that never ran would do, so that a changed prompt has no evidence.
 
     Args:
         traces: All runs, which are gone through twice; their steps are not needed.
     """
     limits = [c["after"] for c in candidate["changes"] if _is_lower_limit(c, subject)]
     if limits:
-        verdict = compare_runs(traces, (replay_with_limit(t, min(limits)) for t in traces))
-        if verdict.decision == "worse" or len(limits) == len(candidate["changes"]):
+        measured = (t for t in traces if t.turns is not None)
+        verdict = compare_replays((t, replay_with_limit(t, min(limits))) for t in measured)
+        alone = len(limits) == len(candidate["changes"])
+        if verdict.decision == "worse" or (alone and verdict.n):
             return verdict
     return compare_runs(traces, [])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -22,11 +23,12 @@ from tracetune.traces.stats import (
     stratified_difference,
 )
 
-__all__ = ["Decision", "Verdict", "compare_runs"]
+__all__ = ["Decision", "Verdict", "compare_replays", "compare_runs"]
 
 Decision = Literal["better", "not worse", "worse", "not enough evidence"]
 
 _ALPHA = 0.05
+_MARGIN = 0.05
 _LIFT = 0.1  # the change in success rate that `more_needed` plans to see
 _FINEST = 0.001  # the smallest that it plans for, however small the margin
 
@@ -61,7 +63,7 @@ def compare_runs(
     candidate: Iterable[Trace],
     *,
     paired_by: str = "task",
-    margin: float = 0.05,
+    margin: float = _MARGIN,
 ) -> Verdict:
     """Judge the candidate's success against the baseline's.
 
@@ -98,6 +100,43 @@ def compare_runs(
     return Verdict("not enough evidence", None, None, 0, 0, 0, needed, why)
 
 
+def compare_replays(runs: Iterable[tuple[Trace, Trace]]) -> Verdict:
+    """Judge runs as they would have gone against the same runs as they went, each with itself.
+
+    Decision and interval are those of `compare_runs` where each run is a task of its own: McNemar's
+    test, whatever the tasks were. `n` and `more_needed` are runs.
+
+    Args:
+        runs: Each as it went and as it would have gone; those that do not count are passed over.
+    """
+    ends = Counter(
+        (bool(went.success), bool(replayed.success)) for went, replayed in runs if _counts(went)
+    )
+    if not (n := ends.total()):
+        return compare_runs([], [])
+    gained, lost = ends[False, True], ends[True, False]
+    effect, interval = (gained - lost) / n, paired_interval(gained, lost, n)
+    p_value = mcnemar_exact(gained, lost)
+    decision = _decide(effect, interval, p_value, _MARGIN)
+    counted = f"of {n} runs replayed {gained} gained and {lost} lost (p = {p_value:.2g}, McNemar)"
+    facts = [counted, _estimated(effect, interval, _MARGIN if decision == "not worse" else None)]
+    open_ended = decision == "not enough evidence"
+    return Verdict(
+        decision=decision,
+        effect=effect,
+        interval=interval,
+        n=n,
+        gained=gained,
+        lost=lost,
+        more_needed=_more_pairs(n, gained + lost, _MARGIN) if open_ended else None,
+        why=f"{decision.capitalize()}: {'; '.join(facts)}.",
+    )
+
+
+def _counts(trace: Trace) -> bool:
+    return trace.success is not None and failure_kind_of(trace) != "infrastructure"
+
+
 @dataclass(frozen=True, slots=True)
 class _Side:
     tasks: Mapping[str | None, tuple[int, int]]
@@ -111,7 +150,7 @@ def _tally(traces: Iterable[Trace], paired_by: str) -> _Side:
     seen: dict[str, set[str]] = {}
     again = 0
     for trace in traces:
-        if trace.success is None or failure_kind_of(trace) == "infrastructure":
+        if not _counts(trace):
             continue
         if trace.id:  # runs without one are rows of a table, which has none twice
             known = seen.setdefault(trace.agent, set())
@@ -121,7 +160,7 @@ def _tally(traces: Iterable[Trace], paired_by: str) -> _Side:
             known.add(trace.id)
         task = trace.task if paired_by == "task" else trace.labels.get(paired_by)
         successes, runs = tasks.get(task, (0, 0))
-        tasks[task] = (successes + trace.success, runs + 1)
+        tasks[task] = (successes + bool(trace.success), runs + 1)
     return _Side(tasks, again)
 
 
@@ -209,6 +248,10 @@ def _more(pairs: Sequence[_Stratum], others: _Stratum, margin: float) -> int:
     differing = sum((k1 / n1 - k2 / n2) ** 2 for k1, n1, k2, n2 in pairs)
     if apart:
         differing += apart * (k1 / n1 + k2 / n2 - 2 * k1 * k2 / (n1 * n2))
+    return _more_pairs(size, differing, margin)
+
+
+def _more_pairs(size: int, differing: float, margin: float) -> int:
     # Two more that differ, as in the intervals: no difference yet is not none ever.
     share = (differing + 2) / (size + 2)
     plans = (pairs_needed(share, lift) for lift in (_LIFT, max(margin, _FINEST)))

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from tracetune.errors import InputError
-from tracetune.traces.compare import compare_runs
+from tracetune.traces.compare import compare_replays, compare_runs
 from tracetune.traces.model import Trace
 from tracetune.traces.read import read_traces
 from tracetune.traces.stats import newcombe, runs_needed
@@ -55,6 +56,22 @@ def test_paired_tasks(before: str, after: str, decision: str, gained: int, lost:
     assert verdict.n == len(before)
     assert verdict.effect == pytest.approx((gained - lost) / len(before))
     assert (verdict.more_needed is None) == (decision != "not enough evidence")
+
+
+@pytest.mark.parametrize("after", ["+" * 40, "-" * 12 + "+" * 28, "-" + "+" * 39, "+-" * 20])
+def test_replays_are_judged_as_tasks_that_each_side_ran_once(after: str) -> None:
+    before, then = runs("+" * 40), runs(after)
+    replayed = compare_replays(zip(before, then, strict=True))
+    asked = compare_runs(before, then)
+    assert replayed.effect == pytest.approx(asked.effect)
+    assert replace(replayed, effect=asked.effect, why="") == replace(asked, why="")
+    assert "of 40 runs replayed" in replayed.why
+
+
+def test_replays_of_runs_that_do_not_count_say_nothing() -> None:
+    unknown, failed = runs("????"), runs("----", failure_kind="infrastructure")
+    verdict = compare_replays((run, run) for run in [*unknown, *failed])
+    assert (verdict.decision, verdict.n) == ("not enough evidence", 0)
 
 
 def test_a_task_is_gained_where_more_of_its_runs_succeed() -> None:
