@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -62,11 +63,10 @@ def measure(
     [metrics] = found.metrics(reward, RewardRefs(**subject["refs"]) if subject["refs"] else None)
     mined = found.patterns()
     patterns, sample = _kept(mined, subject), found.sample()
-    habits = mine_habits(
-        sample,
-        also=_cited(subject),
-        outcomes=(metrics.n_known - metrics.successes, metrics.successes),
-    )
+    # Of all runs: a sample cannot tell that a lower limit cuts off no run that succeeds.
+    runs = found.runs()
+    ends = Counter(run.success for run in runs if run.failure_kind not in EXCUSED)
+    habits = mine_habits(sample, also=_cited(subject), outcomes=(ends[False], ends[True]))
     prompts = [
         {"name": name, "prompt": subject["prompts"][name]} | subject["prompt_specs"].get(name, {})
         for name in updatable(subject)
@@ -74,8 +74,6 @@ def measure(
     parameters = {n: Parameter.model_validate(p) for n, p in subject["parameters"].items()}
     commented = found.commented()
     blames, notes = _blames(found.agent, sample, commented, prompts, patterns, embed)
-    # Of all runs: a sample cannot tell that a lower limit cuts off no run that succeeds.
-    runs = found.runs()
     proposals = tune_config(runs, subject["config"], parameters, reward, metrics.refs)
     shown, clusters = choose_runs(sample, patterns)
     measures = Measures(
@@ -86,7 +84,7 @@ def measure(
         habits=[asdict(habit) for habit in habits],
         demonstrations=_demonstrations(sample, subject, habits),
         runs=[run.text for run in shown],
-        coverage=_coverage(shown, clusters, sample, runs),
+        coverage=_coverage(shown, clusters, sample, ends[False]),
         feedback=choose_feedback(commented),
         why_no_patterns=mined.why_empty,
     )
@@ -94,10 +92,10 @@ def measure(
 
 
 def _coverage(
-    shown: Sequence[Shown], clusters: int, sample: Iterable[Trace], runs: Iterable[Trace]
+    shown: Sequence[Shown], clusters: int, sample: Iterable[Trace], failures: int
 ) -> Json:
     return {
-        "failures": sum(map(_failed, runs)),
+        "failures": failures,
         "sampled": sum(map(_failed, sample)),
         "clusters": clusters,
         "runs": [[run.failures, run.cluster] for run in shown],
