@@ -193,6 +193,7 @@ def _taken(
             row = orjson.loads(line)
             read = trace_of(row)
         except UNUSABLE as error:
+            admission.take_back(trace)
             refuse(BadRecord(source, position, f"{trace.id}: {reason_of(error)}"))
             continue
         # An object that became text only now may hold a secret.

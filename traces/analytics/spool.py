@@ -108,13 +108,20 @@ class Admission:
             value: Any = getattr(trace, field)
             if value is not None and not (isinstance(value, int) and abs(value) < 2**63):
                 return f"{field} is {value!r:.40}, expected a whole number below 2^63."
-        # 64 bits of each name, for there may be millions.
-        name = f"{trace.agent}\0{trace.id}".encode("utf-8", "replace")
-        seen = hashlib.blake2b(name, digest_size=8).digest()
-        if seen in self._seen:
+        if (name := _name_of(trace)) in self._seen:
             return second(trace.agent, trace.id)
-        self._seen.add(seen)
+        self._seen.add(name)
         return ""
+
+    def take_back(self, trace: Trace | Lined) -> None:
+        """Forget a trace that could not be used after all: another may have its id."""
+        self._seen.discard(_name_of(trace))
+
+
+def _name_of(trace: Trace | Lined) -> bytes:
+    # 64 bits of each name, for there may be millions.
+    name = f"{trace.agent}\0{trace.id}".encode("utf-8", "replace")
+    return hashlib.blake2b(name, digest_size=8).digest()
 
 
 class Refusals:
@@ -171,6 +178,7 @@ class Spool:
                 else:
                     line, commented = line_of(trace), has_feedback(trace)
                     if reason := _unreadable(line):
+                        self._admission.take_back(trace)
                         refuse(BadRecord(source, position, f"{trace.id}: {reason}"))
                         continue
                 self.longest = max(self.longest, len(line))

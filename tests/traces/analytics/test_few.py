@@ -212,6 +212,15 @@ def test_what_cannot_be_used_is_set_aside(record: Any, reason: str) -> None:
         taken([Trace("1", "desk"), record], strict=True)
 
 
+def test_a_trace_that_is_set_aside_keeps_its_id_from_no_other() -> None:
+    traces = [Trace("1", "desk", steps=(ToolCall(""),)), Trace("1", "desk", success=True)]
+    held, [bad], _ = taken(traces)
+    assert "steps[1].name is empty" in bad.reason
+    assert held.agents() == {"desk": 1}
+    with TraceTables(traces) as tables:
+        same(held, tables, traces)
+
+
 def test_a_text_that_an_object_becomes_is_redacted() -> None:
     class Secret:
         def __str__(self) -> str:
