@@ -90,7 +90,7 @@ def _tune_limit(
             f"{name}: {successes} successful runs with a known length, but lowering a limit takes "
             f"{FEWEST_SUCCESSES}."
         )
-    floor = int(parameter.min) if parameter.min is not None else 1
+    floor = math.ceil(parameter.min) if parameter.min is not None else 1
     needed = math.ceil(max(won) * HEADROOM / 5) * 5
     after = max(needed, floor)
     cut = {end: runs for end, runs in ends.items() if end[0] > after}
@@ -108,6 +108,8 @@ def _tune_limit(
     if reason := parameter.violation(after, before):
         return stay(f"{name}: {after} would fit the runs, but {reason}.")
     effect, interval = _effect(traces, ends.total(), after, reward, refs or _medians(traces))
+    if effect is not None and effect < 0:
+        return stay(f"{name}: {after} would fit the runs, but their mean reward would fall.")
     why = (
         f"All {successes} successful runs took at most {max(won)} steps; {sum(cut.values())} runs "
         f"went past "

@@ -186,6 +186,21 @@ def test_a_term_unknown_for_a_run_that_is_cut_off_is_left_out(
     assert proposal.effect == (None if effect is None else pytest.approx(effect, abs=1e-4))
 
 
+def test_a_limit_that_lowers_the_mean_reward_is_not_proposed() -> None:
+    asked = {"max_steps": 200}, {"max_steps": LIMIT}
+    [proposal] = tune_config(runs(), *asked, RewardSpec(latency_weight=0.5, attempts_weight=0))
+    assert (proposal.before, proposal.after, proposal.identified) == (200, 200, False)
+    assert proposal.why == "max_steps: 15 would fit the runs, but their mean reward would fall."
+    [proposal] = tune_config(runs(), *asked, RewardSpec(latency_weight=0, attempts_weight=0))
+    assert (proposal.after, proposal.effect) == (15, 0)
+
+
+def test_no_limit_is_lower_than_its_bound_that_is_no_whole_number() -> None:
+    bound = Parameter(min=17.5, step_limit=True)
+    [proposal] = tune_config(runs(), {"max_steps": 200}, {"max_steps": bound}, RewardSpec())
+    assert proposal.after == 18
+
+
 def test_a_frozen_or_unmarked_parameter_is_left_alone() -> None:
     frozen = Parameter(frozen=True, step_limit=True)
     config = {"max_steps": 200, "retries": 3}
