@@ -6,13 +6,14 @@ name that a person can check, and the same runs make the same groups in any orde
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tracetune.nodes.blaming.ranking import harmful
-from tracetune.nodes.evidence.differences import key_of, likeness, show_pair, show_steps
+from tracetune.nodes.evidence.differences import likeness, show_pair, show_steps
 from tracetune.nodes.evidence.shortening import shorten
 from tracetune.prompts.loader import fence
 from tracetune.traces.analytics.errors_text import error_key
@@ -119,7 +120,9 @@ def _has(trace: Trace, pattern: Pattern) -> bool:
     match pattern.kind:
         case "loop":
             least = int(found[1]) if (found := _TIMES.search(pattern.text)) else LOOP
-            counts = Counter(key_of(call) for call in calls if call.name == tool)
+            # As `Run` tells calls apart: whatever came back, what is asked again is asked again.
+            asked = (json.dumps(dict(c.arguments), default=str) for c in calls if c.name == tool)
+            counts = Counter(asked)
             return max(counts.values(), default=0) >= least
         case "tool_error":
             errors = [error_key(c.error) for c in calls if c.name == tool and c.error is not None]

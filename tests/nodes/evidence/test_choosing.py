@@ -57,6 +57,24 @@ def test_without_a_pattern_the_first_sign_that_holds_counts(trace: Trace, cause:
     assert found.startswith(cause)
 
 
+def test_a_call_is_the_same_again_whatever_it_answers() -> None:
+    again = [LOOP, replace(LOOP, error="locked"), replace(LOOP, error="", agent="desk")]
+    traces = [run(f"loop{n}", *again, success=False) for n in range(8)]
+    traces += [run(f"ok{n}", LOOK, success=True) for n in range(16)]
+    [loop] = [p for p in mine_patterns(traces) if p.kind == "loop"]
+    assert list(clusters_of(traces, [loop])) == [loop.text]
+
+
+@pytest.mark.parametrize("error", ["", "locked"])
+def test_a_pattern_is_found_in_just_the_runs_that_have_it(error: str) -> None:
+    traces = [run(f"bad{n}", replace(LOOK, error=error), success=False) for n in range(8)]
+    traces += [run(f"other{n}", replace(LOOK, error="no"), success=False) for n in range(4)]
+    traces += [run(f"ok{n}", LOOK, success=True) for n in range(16)]
+    [own] = [p for p in mine_patterns(traces) if p.text.endswith(f'the error "{error}"')]
+    clusters = clusters_of(traces, [own])
+    assert len(clusters[own.text]) == own.support == 8
+
+
 def test_a_run_that_calls_nothing_where_others_call_nothing_has_a_cluster_too() -> None:
     assert list(clusters_of([run("a", success=False)], [])) == ["calls no tool"]
 
