@@ -258,7 +258,7 @@ _TEXTS = {
 
 def _text(feature: Feature) -> str:
     tools = [_shown(name) for name in feature.tools]
-    if feature.kind == "tool_error" and feature.detail:
+    if feature.kind == "tool_error" and feature.detail is not None:
         return f'gets from `{tools[0]}` the error "{feature.detail}"'
     return _TEXTS[feature.kind].format(*tools, detail=feature.detail)
 

@@ -131,6 +131,18 @@ def test_errors_that_differ_in_values_only_are_one_pattern() -> None:
     }
 
 
+def test_an_error_without_a_text_is_not_taken_for_any_error() -> None:
+    traces = [run(f"bad{n}", False, call("a", "")) for n in range(4)]
+    traces += [run(f"other{n}", False, call("a", "locked")) for n in range(4)]
+    traces += [run(f"good{n}", True, call("a")) for n in range(8)]
+    found = {p.text: p.support for p in mine_patterns(traces) if p.kind == "tool_error"}
+    assert found == {
+        "gets an error from `a`": 8,
+        'gets from `a` the error ""': 4,
+        'gets from `a` the error "locked"': 4,
+    }
+
+
 @pytest.mark.parametrize(
     ("traces", "why"),
     [
