@@ -62,7 +62,8 @@ def guideline(prompt: str, text: str, origin: str, evidence: Mapping[str, Any]) 
 def evidence_row(pattern: Mapping[str, Any]) -> Json:
     """What a guideline keeps of a pattern or habit it rests on."""
     fields = ("id", "text", "support", "success_with", "success_without", "interval", "q_value")
-    more = {name: pattern[name] for name in ("others", "tasks") if name in pattern}
+    # Within tasks the effect may have another sign than the rates.
+    more = {name: pattern[name] for name in ("effect", "others", "tasks") if name in pattern}
     traces = {"traces": list(pattern["failing_ids"])}
     return {name: pattern[name] for name in fields} | more | traces
 

@@ -123,7 +123,8 @@ def speaks_against(line: Mapping[str, Any], findings: Sequence[Mapping[str, Any]
         now = by_id.get(old["id"])
         if now is None or now["q_value"] > SIGNIFICANT:
             continue
-        was = old.get("effect", old["success_with"] - old["success_without"])  # as once kept
+        # What is kept from earlier has no effect, but the interval around it.
+        was = old["effect"] if "effect" in old else sum(old["interval"])
         low, high = now["interval"]
         if was * now["effect"] > 0:
             return ""

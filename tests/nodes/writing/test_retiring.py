@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tracetune.nodes.guidelines import guideline
+from tracetune.nodes.guidelines import evidence_row, guideline
 from tracetune.nodes.writing.retiring import MOST_GUIDELINES, say_the_same, settle
 
 Json = dict[str, Any]
@@ -36,6 +36,24 @@ def texts(lines: list[Json]) -> list[str]:
 
 def roomy(sentences: Any) -> bool:
     return True
+
+
+HARD_TASKS = row("pay", -0.2, tasks=90, failing_ids=[]) | {
+    "success_with": 0.5,
+    "success_without": 0.33,
+}
+"""What is done more where it is easy, and fails more there than what else is done."""
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["as it is kept", "as it once was kept"])
+def test_a_guideline_whose_pattern_stands_within_tasks_stays(earlier: bool) -> None:
+    kept = evidence_row(HARD_TASKS)
+    if earlier:
+        del kept["effect"]
+    stands = line("Check what you pay.", kept)
+    assert settle([stands], [stands], [HARD_TASKS], roomy).guidelines == [stands]
+    turned = HARD_TASKS | {"effect": 0.2, "interval": (0.1, 0.3)}
+    assert settle([stands], [stands], [turned], roomy).guidelines == []
 
 
 LOOP = line("Do not call `x` again.", row("loop", -0.4))
