@@ -16,6 +16,7 @@ from tracetune.traces.model import Trace
 __all__ = [
     "FittedEvidence",
     "choose_feedback",
+    "cited_patterns",
     "coverage_text",
     "cut_evenly",
     "fit",
@@ -74,6 +75,12 @@ def show_patterns(patterns: Sequence[Json]) -> str:
         f"{_figure(p['success_without'])} without{_within(p)} (q = {_figure(p['q_value'])})"
         for number, p in enumerate(patterns[:PATTERNS_SHOWN], start=1)
     )
+
+
+def cited_patterns(patterns: Sequence[Json], numbers: Iterable[int]) -> list[Json]:
+    """Those that a model names by their numbers, each once; what it was not shown tells nothing."""
+    shown = patterns[:PATTERNS_SHOWN]
+    return [shown[n - 1] for n in dict.fromkeys(numbers) if 1 <= n <= len(shown)]
 
 
 def _within(pattern: Json) -> str:

@@ -10,6 +10,7 @@ from tracetune.graph.state import PromptDraft, PromptTask
 from tracetune.nodes.calling.calls import Branch, CallError, ask
 from tracetune.nodes.evidence.briefing import Briefing, brief, text_room
 from tracetune.nodes.evidence.shortening import shorten_to, tokens_of
+from tracetune.nodes.evidence.showing import cited_patterns
 from tracetune.nodes.guarding.guarded import trusted_words, violations_in
 from tracetune.nodes.guarding.guards import Violation, check_sentence
 from tracetune.nodes.guarding.repairing import asked_again, broken, said, told_of
@@ -109,7 +110,7 @@ def _dropping(draft: PromptDraft, refused: Refused) -> PromptDraft:
 def take_edits(edits: Edits, task: PromptTask, draft: PromptDraft) -> tuple[PromptDraft, Refused]:
     """The draft with the edits made, and the new guidelines left out as they break a rule."""
     subject, measures, prompt = task["subject"], task["measures"], draft["prompt"]
-    before, patterns = subject["prompts"][prompt], measures["patterns"]
+    before = subject["prompts"][prompt]
     trusted = trusted_words(prompt, subject, measures)
     asked = {g["id"] for g in draft["guidelines"] if g["origin"] != "human"} & set(edits.retire)
     retired = [g for g in draft["guidelines"] if g["id"] in asked]
@@ -117,7 +118,7 @@ def take_edits(edits: Edits, task: PromptTask, draft: PromptDraft) -> tuple[Prom
     why = [*draft["why"], *(f"Retired: {g['text']}" for g in retired)]
     refused: Refused = []
     for new in edits.add[:MOST_NEW]:
-        shown = [patterns[n - 1] for n in new.patterns if 1 <= n <= len(patterns)]
+        shown = cited_patterns(measures["patterns"], new.patterns)
         reason = said(new.why, trusted)
         evidence = {"patterns": [evidence_row(p) for p in shown], "why": reason}
         line = guideline(prompt, new.text, "llm", evidence)

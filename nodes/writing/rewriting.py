@@ -14,6 +14,7 @@ from tracetune.graph.state import PromptDraft, PromptTask
 from tracetune.nodes.calling.calls import Branch, ask
 from tracetune.nodes.evidence.briefing import Briefing, answer_room, brief, text_room
 from tracetune.nodes.evidence.shortening import shorten_to, tokens_of
+from tracetune.nodes.evidence.showing import cited_patterns
 from tracetune.nodes.guarding.guarded import trusted_words, violations_in
 from tracetune.nodes.guarding.guards import Violation
 from tracetune.nodes.guarding.repairing import asked_again, broken, said
@@ -150,6 +151,6 @@ def _draft(answer: Rewrite, task: PromptTask, style: str) -> PromptDraft:
 
 
 def _why(change: TextChange, patterns: list[Json], trusted: Sequence[str]) -> str:
-    shown = [str(patterns[n - 1]["text"]) for n in change.patterns if 1 <= n <= len(patterns)]
+    shown = [str(pattern["text"]) for pattern in cited_patterns(patterns, change.patterns)]
     line = said(f"{change.what} {change.why}", trusted)
     return f"{line} (runs where the agent {'; '.join(shown)})" if shown else line

@@ -12,6 +12,7 @@ from tracetune.nodes.calling.calls import Branch, CallError
 from tracetune.nodes.evidence.briefing import brief
 from tracetune.nodes.evidence.shortening import fenced_tokens, shorten_to, tokens_of
 from tracetune.nodes.evidence.showing import (
+    cited_patterns,
     coverage_text,
     cut_evenly,
     fit_evidence,
@@ -258,3 +259,24 @@ def test_evidence_of_nothing_is_short(update_task: Callable[..., PromptTask]) ->
     assert told.coverage == ""
     assert "<run" not in told.text.partition("Guidelines that are appended")[2]
     assert "no pattern stands out" in told.text
+
+
+def test_a_model_cites_only_what_it_was_shown() -> None:
+    patterns = [{"text": f"does {n}"} for n in range(1, 21)]
+    cited = cited_patterns(patterns, [2, 2, 8, 9, 20, 0, -1])
+    assert [pattern["text"] for pattern in cited] == ["does 2", "does 8"]
+
+
+async def test_a_guideline_rests_on_no_pattern_that_was_not_shown(
+    update_task: Callable[..., PromptTask], scripted: Any
+) -> None:
+    rows = {"support": 9, "success_with": 0.2, "success_without": 0.6, "interval": (-0.6, -0.2)}
+    more = {"effect": -0.4, "q_value": 0.01, "failing_ids": ()}
+    patterns = tuple({"id": f"{n}", "text": f"does {n}"} | rows | more for n in range(1, 21))
+    task = update_task("Be kind.", patterns=patterns)
+    new = NewGuideline(text="Ask before you pay.", why="They forget.", patterns=[8, 8, 9, 20])
+    model = scripted(Edits=[Edits(add=[new]).model_dump()])
+    with Account().in_use():
+        draft = await by_guidelines(model, task, Branch("generate_update", "desk", "main"))
+    [line] = draft["guidelines"]
+    assert [row["id"] for row in line["evidence"]["patterns"]] == ["8"]
