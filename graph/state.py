@@ -116,6 +116,9 @@ class Measures(TypedDict):
     """What the runs of one agent say; its size does not grow with their number."""
 
     metrics: Json
+    judged: NotRequired[int]
+    """Runs of known outcome that patterns are found in: none that the user's doing or the
+    infrastructure's made fail."""
     patterns: list[Json]
     """Strongest evidence first."""
     blames: list[Json]

@@ -78,6 +78,7 @@ def measure(
     shown, clusters = choose_runs(sample, patterns)
     measures = Measures(
         metrics=asdict(metrics),
+        judged=ends[False] + ends[True],
         patterns=[asdict(pattern) for pattern in patterns],
         blames=[asdict(blame) for blame in blames],
         proposals=[asdict(proposal) for proposal in proposals],

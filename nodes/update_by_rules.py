@@ -105,7 +105,8 @@ def _sayings(measures: Measures) -> tuple[list[tuple[str, Json]], list[Violation
 
 
 def _carried(measures: Measures) -> Iterator[tuple[str, Json]]:
-    known = measures["metrics"].get("n_known") or 0
+    # In `n_known` are failures of the user, too, which lack a pattern as they lack any.
+    known = measures.get("judged", measures["metrics"].get("n_known") or 0)
     for pattern in measures["patterns"]:
         text = pattern_sentence(pattern)
         if text is not None and _is_harm(pattern, known):

@@ -9,6 +9,7 @@ import pytest
 from tracetune.graph.state import Measures, PromptTask
 from tracetune.nodes.compute_metrics import measure
 from tracetune.nodes.evidence.gathering import Evidence, SharedTables
+from tracetune.nodes.update_by_rules import draft_by_rules
 from tracetune.traces.analytics.tables import TraceTables
 from tracetune.traces.mining.habits import mine_habits
 from tracetune.traces.model import ToolCall, Trace
@@ -45,3 +46,18 @@ def test_failures_of_the_user_take_no_run_from_habits(
     assert [habit["support"] for habit in measures["habits"]] == [h.support for h in expected]
     assert measures["habits"] == measured(own).get("habits")
     assert measures["coverage"]["failures"] == sum(not trace.success for trace in own)
+
+
+def test_failures_of_the_user_are_no_runs_that_lack_a_pattern(
+    measured: Callable[[list[Trace]], Measures], update_task: Callable[..., PromptTask]
+) -> None:
+    locked = ToolCall("book", error="locked")
+    traces = [Trace(f"bad{n}", "desk", success=False, steps=(locked,)) for n in range(60)]
+    traces += [Trace(f"ok{n}", "desk", success=True, steps=(ToolCall("book"),)) for n in range(2)]
+    theirs = [Trace(f"{n}", "desk", success=False, failure_kind="user") for n in range(10)]
+    measures = measured([*traces, *theirs])
+    assert any(p["kind"] == "tool_error" and p["q_value"] < 0.1 for p in measures["patterns"])
+    subject = update_task("Be kind.", tools=("book",))["subject"]
+    assert draft_by_rules("main", subject, measures)["guidelines"] == []
+    own = [Trace(f"fine{n}", "desk", success=True) for n in range(3)]
+    assert draft_by_rules("main", subject, measured([*traces, *own]))["guidelines"]
