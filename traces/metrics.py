@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ __all__ = [
     "compute_metrics",
     "count_metrics",
     "latency_histogram",
+    "medians_of",
     "metrics_of",
 ]
 
@@ -125,6 +127,12 @@ def metrics_of(
         for values, counts in partial.groups.items()
     ]
     return sorted(found, key=lambda one: [(v is None, str(v)) for v in one.group.values()])
+
+
+def medians_of(groups: Iterable[GroupCounts]) -> RewardRefs:
+    """The medians of the runs of all groups together, to measure rewards of each against."""
+    whole = functools.reduce(GroupCounts.merge, groups, GroupCounts())
+    return RewardRefs(latency_histogram(whole).quantile(0.5), _attempts(whole).quantile(0.5))
 
 
 class Histogram:

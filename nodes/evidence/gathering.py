@@ -21,7 +21,7 @@ from tracetune.stores.project import AgentSpec, Project
 from tracetune.traces.analytics.few import FewTraces, read_records
 from tracetune.traces.analytics.partials import MetricsPartial
 from tracetune.traces.analytics.tables import TraceTables
-from tracetune.traces.metrics import Metrics, metrics_of
+from tracetune.traces.metrics import Metrics, medians_of, metrics_of
 from tracetune.traces.mining.patterns import Pattern, Patterns, mine_patterns
 from tracetune.traces.model import Trace
 from tracetune.traces.read import BadRecord
@@ -143,6 +143,9 @@ class Evidence:
     ) -> list[Metrics]:
         """One `Metrics` per group of its runs, sorted; one for all where `by` names nothing.
 
+        Args:
+            refs: What rewards are measured against; the medians of all its runs where left out.
+
         Raises:
             InputError: `by` names something no trace has.
         """
@@ -150,8 +153,9 @@ class Evidence:
         with self.tables.in_use() as tables:
             counted = tables.count(["agent", *names])
         own = {group: n for group, n in counted.groups.items() if group[0] == self.name}
-        partial = MetricsPartial(counted.by, own)
-        found = metrics_of(partial, reward, {self.name: refs} if refs else None)
+        # Against its own medians a group that is slow all through would look like any other.
+        refs = refs or medians_of(own.values())
+        found = metrics_of(MetricsPartial(counted.by, own), reward, {self.name: refs})
         return [replace(one, group=self._group(one, names if by else None)) for one in found]
 
     def patterns(self) -> Patterns:

@@ -65,6 +65,21 @@ def test_tables_say_of_real_runs_what_the_runs_say(airline: Path) -> None:
     assert not found.has("nobody")
 
 
+def test_rewards_of_groups_are_measured_against_the_medians_of_all_runs(tmp_path: Path) -> None:
+    traces = [
+        Trace(f"{release}{n}", "desk", release=release, success=True, latency_s=took)
+        for release, took in (("old", 10.0), ("new", 40.0))
+        for n in range(5)
+    ]
+    write(tmp_path, traces)
+    found = gather(CycleInput(), project(tmp_path, spec(tmp_path)))["desk"]
+    [whole] = found.metrics(RewardSpec())
+    new, old = found.metrics(RewardSpec(), by=["release"])
+    assert whole.refs == new.refs == old.refs == RewardRefs(25.0, None)
+    assert old.reward_mean == pytest.approx(1 - 0.5 * 10 / 25 / 3)
+    assert new.reward_mean == pytest.approx(1 - 0.5 * 40 / 25 / 3)
+
+
 def test_a_limit_is_tuned_on_all_runs_and_not_on_the_sample(tmp_path: Path) -> None:
     # Far more successes than are kept whole; the one that needs many steps is not among those.
     short = [Trace(f"s{i}", "desk", success=True, turns=10, latency_s=1.0) for i in range(6000)]
