@@ -233,6 +233,15 @@ def test_metrics_say_what_is_known_and_count_the_tools_left_out() -> None:
     assert "… and 2 tools used less" in text
 
 
+@pytest.mark.parametrize(
+    ("n", "told"),
+    [(0, "About 384 runs on either side would tell."), (50, "About 384 more runs would tell.")],
+)
+def test_a_verdict_says_of_which_side_runs_are_missing(n: int, told: str) -> None:
+    verdict = {"decision": "not enough evidence", "why": "Too few.", "n": n, "more_needed": 384}
+    assert verdict_words(verdict) == f"Too few. {told}"
+
+
 def test_patterns_fit_eighty_columns() -> None:
     text = shown(pattern_table([PATTERN]))
     assert max(map(len, text.splitlines())) <= 80

@@ -141,7 +141,9 @@ def verdict_words(verdict: Mapping[str, Any]) -> str:
     """Return a verdict in words: the decision with its numbers, what is missing, what it breaks."""
     said = [str(verdict.get("why") or verdict["decision"])]
     if verdict.get("more_needed"):
-        said.append(f"About {number(verdict['more_needed'])} more runs would tell.")
+        # Of runs that the candidate lacks altogether, the baseline has to have as many, too.
+        runs = "more runs" if verdict.get("n", 1) else "runs on either side"
+        said.append(f"About {number(verdict['more_needed'])} {runs} would tell.")
     return " ".join([*said, *map(str, verdict.get("violations") or ())])
 
 
