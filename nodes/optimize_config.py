@@ -21,6 +21,8 @@ from tracetune.prompts.loader import fence, render
 from tracetune.stores.project import Parameter
 
 FACTOR = 4
+LARGEST = 1e300
+"""A number beyond it is no amount, and four times of it may be no number."""
 TEXT_LONGER = 200
 """Characters that a text may grow by, or by half."""
 RESERVED, EVIDENCE_TOKENS = 700, 500
@@ -105,7 +107,8 @@ def tunable(config: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str,
     """The values that may change, by name in the config's order.
 
     A declared parameter may, unless it is frozen; an undeclared one only if it is a boolean, or a
-    number, and that to a quarter or four times of what it is: nobody said what else it may be.
+    number, and that to a quarter or four times of what it is: nobody said what else it may be. One
+    so large that it stands for no limit is left alone.
     """
     allowed: dict[str, Parameter] = {}
     for name, value in config.items():
@@ -113,7 +116,7 @@ def tunable(config: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str,
             parameter = Parameter.model_validate(declared[name])
         elif isinstance(value, bool):
             parameter = Parameter()
-        elif isinstance(value, int | float) and value:
+        elif isinstance(value, int | float) and 0 < abs(value) <= LARGEST:
             low, high = sorted((value / FACTOR, value * FACTOR))
             parameter = Parameter(min=low, max=high)
         else:

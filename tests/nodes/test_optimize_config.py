@@ -1,11 +1,13 @@
 """Texts that a model wants in a config: guarded as a prompt is."""
 
+import math
 from typing import Any
 
 import pytest
 
 from tracetune.graph.build import build_graph
 from tracetune.graph.schemas import CycleReport
+from tracetune.nodes.optimize_config import tunable
 from tracetune.traces.model import Message, ToolCall, Trace
 
 GREETING = "Hello, I am your clerk at https://desk.example/help."
@@ -78,3 +80,10 @@ async def test_a_text_that_breaks_none_is_taken(name: str, value: str, scripted:
     after, dropped = await changed(scripted, **{name: value})
     assert after == {"steps": 60, name: value}
     assert dropped == []
+
+
+@pytest.mark.parametrize(
+    "value", [1e308, math.inf, -math.inf, math.nan, 10**400, 0], ids=lambda value: str(value)[:6]
+)
+def test_a_number_that_stands_for_no_limit_may_not_be_tuned(value: float) -> None:
+    assert list(tunable({"wait_s": value, "retries": 3}, {})) == ["retries"]
