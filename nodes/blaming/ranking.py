@@ -11,7 +11,7 @@ from typing import Any
 from tracetune.errors import InputError
 from tracetune.nodes.blaming.culprits import Culprits, name_key, who_failed
 from tracetune.nodes.blaming.feedback_match import Embed, match_feedback
-from tracetune.traces.failures import EXCUSED
+from tracetune.traces.failures import EXCUSED, failure_kind_of
 from tracetune.traces.mining.patterns import Pattern, mine_patterns
 from tracetune.traces.model import Trace
 from tracetune.traces.read import given_traces
@@ -104,7 +104,7 @@ def rank_prompts(
 
 
 def _blamable(traces: Iterable[Trace]) -> list[Trace]:
-    return [t for t in given_traces(traces) if t.failure_kind not in EXCUSED]
+    return [t for t in given_traces(traces) if failure_kind_of(t) not in EXCUSED]
 
 
 def _candidate(prompt: Mapping[str, Any] | str) -> _Candidate:

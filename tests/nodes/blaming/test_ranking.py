@@ -131,6 +131,12 @@ def test_failures_that_no_prompt_can_prevent_blame_nobody(kind: FailureKind) -> 
     assert blames == [Blame("a", 0.0, ()), Blame("b", 0.0, ())]
 
 
+def test_a_run_that_its_host_refused_blames_nobody_where_no_kind_is_given() -> None:
+    run = replace(failed(say("a"), call("a")), labels={"error": "429 Too Many Requests"})
+    assert run.failure_kind == "unknown"
+    assert [blame.score for blame in rank_prompts([run], ["a", "b"])] == [0.0, 0.0]
+
+
 @pytest.mark.parametrize("success", [True, None], ids=["succeeded", "unknown"])
 def test_a_run_that_did_not_fail_blames_nobody_for_acting(success: bool | None) -> None:
     run = Trace("t", "team", success=success, steps=(say("a"), call("a", error="no")))
