@@ -145,7 +145,11 @@ class Redactor:
         if isinstance(value, Mapping):
             return self._mapping(value, depth)
         if isinstance(value, list | tuple):
-            parts = [self._value(part, depth + 1, key) for part in value]
+            flags = (_flag(before) for before in (None, *value))
+            parts = [
+                self._value(part, depth + 1, flag or key)
+                for part, flag in zip(value, flags, strict=False)
+            ]
             same = all(a is b for a, b in zip(parts, value, strict=True))
             return value if same else tuple(parts) if isinstance(value, tuple) else parts
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -160,7 +164,7 @@ class Redactor:
 
     def _mapping(self, mapping: Mapping[Any, Any], depth: int) -> Mapping[Any, Any]:
         new: dict[Any, Any] = {}
-        titled = mapping.get("name")  # {"name": "DB_PASSWORD", "value": …}, as Kubernetes has it
+        titled = _title(mapping)
         for key, value in mapping.items():
             name = self._value(key, depth)
             while name in new:  # two keys that were secrets
@@ -175,6 +179,16 @@ class Redactor:
             self._count("secret")
             return "<redacted: secret>"
         return value
+
+
+def _title(mapping: Mapping[Any, Any]) -> Any:
+    """Return what `value` is the value of, as in `{"name": "DB_PASSWORD", "value": …}`."""
+    return mapping.get("name", mapping.get("key"))
+
+
+def _flag(before: Any) -> str | None:
+    """Return what stands before an argument of a command, if that names it."""
+    return before if isinstance(before, str) and before.startswith("--") else None
 
 
 def _encoded(text: str) -> bytes:
@@ -203,7 +217,7 @@ def _as_json(values: list[Any]) -> bytes | None:
         inner = orjson.dumps(values)
     except TypeError:
         return None
-    titled = b'"name":' in inner and b'"value":' in inner
+    titled = b'"value":' in inner and (b'"name":' in inner or b'"key":' in inner)
     return None if titled or b"\\" in inner else inner
 
 
@@ -221,12 +235,14 @@ def _all_text(values: list[Any]) -> bytes | None:
             kind = type(value)
             if kind is str:
                 texts.append(value)
+                if value.startswith("--"):
+                    names.append(value)
             elif kind in _NO_TEXT:
                 continue
             elif kind is dict or isinstance(value, Mapping):
                 names += value
-                if "name" in value:
-                    names.append(value["name"])
+                if (title := _title(value)) is not None:
+                    names.append(title)
                 inner += value.values()
             elif isinstance(value, list | tuple):
                 inner += value

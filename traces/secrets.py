@@ -106,11 +106,14 @@ _PREFIXED = (
 )
 
 _START = r"(?:\b|\\[nrt])"  # in JSON that stands in a text, a line break is these two characters
-_PASSWORD = r"pass(?:word|wort|wd|phrase)|pwd|_pass"
+_PASSWORD = (
+    r"pass(?:word|wort|wd|phrase)(?:[_-]?(?:confirm(?:ation)?|again|repeat|[0-9]))?|pwd|_pass"
+)
 _KEY = r"(?:api|access|account|auth|encryption|master|private|secret|signing)[ _-]?key"
 _SURE = rf"{_PASSWORD}|{_KEY}|client[_-]?secret|(?:access|auth|bearer|refresh|session)[_-]?token"
 _NAME = rf"(?P<before>[A-Za-z]*[_-]?)(?P<name>(?i:{_SURE}|secret|token|credentials?))"
-_IS = r"(?P<is>[\"'`\]\\]*\s{0,4}(?::=|=>|==?|:)\s{0,4})"
+# In a URL's parameter that is a text itself, signs are written as their numbers.
+_IS = r"(?P<is>(?:[\"'`\]\\]|%22)*\s{0,4}(?::=|=>|==?|:|%3[ADad])\s{0,4})"
 # Kubernetes and HTTP archives write `name: DB_PASSWORD`, and `value: …` after it.
 _VALUE_KEY = (
     r"(?:[\"'\\]*,?(?:\s|\\[nrt]){1,40}[\"'\\]*|[\"'\\]+,[\"'\\]+)"
@@ -119,9 +122,10 @@ _VALUE_KEY = (
 # A header may be a pair: ["x-api-key", "…"].
 _NEXT = r"\\*[\"'],\s*\\*[\"']"
 _VALUE = (
-    r"(?:\\*\"(?P<double>[^\"\s]+)(?:\"|\z)|\\*'(?P<single>[^'\s]+)(?:'|\z)"
+    r"(?:b?\\*\"(?P<double>[^\"\s]+)(?:\"|\z)|b?\\*'(?P<single>[^'\s]+)(?:'|\z)"
     r"|(?P<bare>[^\s\"'`\\;&<>(){}\[\]]+))"
 )
+_SIGNED = r"(?:[?&]|\\u0026)(?i:sig|(?:x-(?:amz|goog)-)?signature)="
 _PLACES = ("secret", "double", "single", "bare")
 _NONE = (-1, -1)
 _TAIL = re.compile(rb"[\w-]*")
@@ -137,7 +141,11 @@ _NO_VALUE = re.compile(
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"(?:basic|bearer|digest|key|negotiate|token|apikey) ", re.IGNORECASE)
-_HARMLESS = re.compile(r"(?:page|next|sync|continuation|cursor|stop|max|min|num)[_-]?$", re.I)
+# As whole words: "admin" ends as "min" does.
+_HARMLESS = re.compile(
+    r"(?:^(?i:(?:next)?page|next|sync|continuation|cursor|stop|max|min|num)"
+    r"|Page|Next|Sync|Continuation|Cursor|Stop|Max|Min|Num)[_-]?$"
+)
 _IS_SURE = re.compile(rf"(?:{_SURE})$", re.IGNORECASE)
 _ENDS_IN_NAME = re.compile(rf"{_NAME}$")
 
@@ -184,8 +192,19 @@ def _header(match: dict[str, str]) -> bool:
 
 
 def _password(match: dict[str, str]) -> bool:
-    value = match["secret"].rpartition(":")[2]
-    return not value.isdigit() and not _NO_VALUE.match(value)
+    return not _NO_VALUE.match(match["secret"].rpartition(":")[2])
+
+
+def _login(match: dict[str, str]) -> bool:
+    return not match["secret"].rpartition(":")[2].isdigit() and _password(match)  # -u 1000:1000
+
+
+def _filled(match: dict[str, str]) -> bool:
+    return not _NO_VALUE.match(match["secret"])
+
+
+def _tagged(match: dict[str, str]) -> bool:
+    return _is_secret(match["name"], match["secret"], bare=False)
 
 
 _NAMED = (
@@ -198,7 +217,7 @@ _NAMED = (
     ), _password),
     _Rule("password", r"(?:-u|--user)[ =]", (
         r"(?:-u|--user)[ =][\"']?(?P<secret>[^\s:\"'/@]+:[^\s\"'/@]+)"
-    ), _password),
+    ), _login),
     _Rule("bearer token", r"(?i:bearer|basic)\s+[\w.~+/=-]{8}", (
         r"(?i:\bbearer|\bbasic)\s+(?P<secret>[\w.~+/=-]{16,})"
     ), _random),
@@ -218,7 +237,12 @@ _NAMED = (
         r"(?i:\bpass(?:word|phrase|code)|\bpasswort) (?:is|was|ist):?\s+[\"'`\\]*"
         r"(?P<secret>[^\s\"'`\\.,;]{4,})"
     ), _random),
-    _Rule("URL signature", r"[?&]sig=", r"[?&]sig=(?P<secret>[\w%+/=-]{30,})"),
+    _Rule("password", r"(?i:password|identified)\s", (
+        r"(?i:\b(?:create|alter|grant)\s[^\n;]*\s(?:identified(?: with \S+)? by|password)"
+        r"|\bset password\s[^\n;=]*=)\s*\\*[\"'](?P<secret>[^\s\"'\\]+)"
+    ), _filled),
+    _Rule("URL signature", _SIGNED, rf"{_SIGNED}(?P<secret>[\w%+/=-]{{30,}})"),
+    _Rule("secret", rf"<(?:\w+:)?{_NAME}>", rf"<(?:\w+:)?{_NAME}>(?P<secret>[^\s<>]+)<", _tagged),
     _Rule("secret", rf"{_NAME}{_IS}", rf"{_NAME}{_IS}{_VALUE}", _assigned),
     _Rule("secret", rf"{_NAME}{_VALUE_KEY}", rf"{_NAME}(?P<is>{_VALUE_KEY}){_VALUE}", _assigned),
     _Rule("secret", rf"{_NAME}{_NEXT}", rf"{_NAME}{_NEXT}(?P<secret>[^\s\"'\\]{{8,}})", _random),

@@ -147,6 +147,19 @@ def test_known_format_goes_whole(secret: str, kind: str, around: str) -> None:
         pytest.param("Server=db;User=sa;Password={};", "Pa55w0rd", id="a connection string"),
         pytest.param("https://a.blob/x?sv=1&sig={}", "a%2F" * 12, id="a signed URL"),
         pytest.param("token = '{}'", "a1b2c3d4e5", id="a token that looks random"),
+        pytest.param('ADMIN_PWD="{}"', "root", id="an administrator's, which ends as `min` does"),
+        pytest.param("async_token: {}", "a1b2c3d4e5", id="a name that ends as `sync` does"),
+        pytest.param('"password_confirmation": "{}"', "letmein", id="a password said again"),
+        pytest.param("password=b'{}'", "letmein", id="bytes of Python"),
+        pytest.param("redis://:{}@cache:6379/0", "20251122", id="a URL's password of digits"),
+        pytest.param("<db:password>{}</db:password>", "letmein", id="an element of XML"),
+        pytest.param("ALTER USER bob IDENTIFIED BY '{}'", "letmein", id="a user in MySQL"),
+        pytest.param("CREATE ROLE bob LOGIN PASSWORD '{}';", "letmein", id="a role in Postgres"),
+        pytest.param("SET PASSWORD FOR 'bob' = '{}'", "letmein", id="a password that is set"),
+        pytest.param("q=password%3D{}", "hunter22", id="a parameter in a parameter"),
+        pytest.param("?q=%22password%22%3A{}", "%22hunter22%22", id="JSON in a parameter"),
+        pytest.param("https://s3/k?X-Amz-Signature={}", HEX32 * 2, id="a URL signed by AWS"),
+        pytest.param("https://g/k?a=1\\u0026X-Goog-Signature={}", HEX32 * 4, id="one by Google"),
         pytest.param("userPassword: '{}'", "letmein", id="a name in camel case"),
         pytest.param("SECRET_KEY='{}'", "django-insecure-1", id="a secret key"),
         pytest.param("- name: DB_PASSWORD\n  value: {}", "hunter2", id="a pod's variable in YAML"),
@@ -191,6 +204,12 @@ HARMLESS = [
     '"page_token": "abc123def456"',
     "def login(user, password=None, token=token):",
     "PWD=/home/ada",
+    "nextPageToken: CAUQAA1234",
+    "<password>string</password>",
+    "<label>Password</label>",
+    "the user forgot the password 'again', so it is reset",
+    "identified by 'name'",
+    "https://example.com/?signature=short",
     "secretName: my-tls-secret",
     "Invalid password: must have 8 characters",
     "API KEY: required",
@@ -283,6 +302,17 @@ def test_secret_goes_from_every_text_of_a_trace(parts: dict[str, Any]) -> None:
             {"said": 'set\npassword:\n"<redacted: secret>"'},
             id="a text that JSON writes otherwise",
         ),
+        pytest.param(
+            {"tags": [{"key": "DB_PASSWORD", "value": "letmein"}]},
+            {"tags": [{"key": "DB_PASSWORD", "value": "<redacted: secret>"}]},
+            id="a key and its value",
+        ),
+        pytest.param(
+            {"command": ["mysql", "--password", "letmein", "-u", "bob"]},
+            {"command": ["mysql", "--password", "<redacted: secret>", "-u", "bob"]},
+            id="a command's option",
+        ),
+        pytest.param({"command": ["mysql", "--user", "bob", "--password"]}, None, id="options"),
         pytest.param({"name": "DB_PASSWORD", "value": {"from": "vault"}}, None, id="no value"),
         pytest.param({"token": "a1b2c3d4"}, {"token": "<redacted: secret>"}, id="a random token"),
         pytest.param({"token": "BTC"}, None, id="a token that is a word"),
@@ -449,7 +479,8 @@ def test_in_real_traces_nothing_goes_but_real_credentials(shared_data: Path) -> 
     redactor = Redactor()
     changed = {s for file in _files(shared_data) for s in _strings(file) if redactor.text(s) != s}
     # The default logins of a database and of a web page, and a cookie of a model's host.
-    known = ("admin:admin@", 'ADMIN_PWD="admin"', "MONGO_PASSWORD", "'set-cookie': '")
+    logins = ("admin:admin@", 'ADMIN_PWD="admin"', '"ADMIN_PWD","value":"admin"', "MONGO_PASSWORD")
+    known = (*logins, "'set-cookie': '")
     assert all(any(one in s for one in known) for s in changed), changed
     assert set(redactor.counts) <= {"cookie", "password in a URL", "secret"}
 
