@@ -306,6 +306,8 @@ def arguments_of(value: Any) -> Mapping[str, Any]:
             parsed = json.loads(value, strict=False)
         except (ValueError, RecursionError):
             return {UNPARSED: value}
+        if parsed is None:
+            return {}  # so some models call a tool that takes none
         return parsed if isinstance(parsed, dict) else {UNPARSED: value}
     if type(value) is dict or isinstance(value, Mapping):
         return cast("Mapping[str, Any]", value)

@@ -12,13 +12,29 @@ import orjson
 from tracetune.traces.readers.base import UNPARSED, arguments_of, as_mapping, json_text, text
 from tracetune.traces.readers.untyped import typed
 
-__all__ = ["CALL_KINDS", "Call", "Result", "Spoken", "blocks_of", "call_of", "flat", "role_of"]
+__all__ = [
+    "CALL_KINDS",
+    "NOTHING_SAID",
+    "Call",
+    "Result",
+    "Spoken",
+    "blocks_of",
+    "call_of",
+    "flat",
+    "role_of",
+]
 
 CALL_KINDS = frozenset({"tool_call", "function_call", "invalid_tool_call"})
 _TEXTS = frozenset({"text", "output_text", "input_text", "summary_text", "reasoning_text"})
+_BLOCKS = frozenset({"resource", "web_search_result"})
+"""Kinds of blocks that only results of tools hold."""
 _RESULTS = frozenset({"tool_call_response", "server_tool_call_response", "server_tool_result"})
 _MEDIA = ("audio", "document", "file", "image", "input_", "media", "text-plain", "video")
-_NOTHING_SAID = frozenset(
+_CUSTOM = frozenset({"custom", "custom_tool_call"})
+"""OpenAI's calls whose `input` is plain text."""
+_ASKED = ("action", "operation", "code", "queries")
+"""Where the calls of OpenAI's own tools keep their arguments."""
+NOTHING_SAID = frozenset(
     {
         "blob",
         "cache_point",
@@ -118,9 +134,9 @@ def blocks_of(blocks: list[Any], where: str) -> Spoken:
             spoken.results.append(_answer(block))
         elif kind.endswith(("tool_use", "_call")):
             spoken.calls.append(call_of(block, where))
-            if kind == "mcp_call" and (block.get("output") or block.get("error")):
-                spoken.results.append(_answer(block))
-        elif not kind.startswith(_MEDIA) and kind not in _NOTHING_SAID:
+            if kind not in CALL_KINDS and (came_out := _came_out(block)):
+                spoken.results.append(came_out)
+        elif not kind.startswith(_MEDIA) and kind not in NOTHING_SAID:
             spoken.unknown.append(kind)
     return spoken
 
@@ -134,6 +150,8 @@ def call_of(call: Mapping[str, Any], where: str) -> Call:
     inner = call
     if (function := call.get("function")) is not None:
         inner = as_mapping(function, f"{where}.tool_calls.function")
+    elif (custom := call.get("custom")) is not None:
+        inner = as_mapping(custom, f"{where}.tool_calls.custom")
     name = text(inner.get("name"), f"{where}.tool_calls.name")
     kind = str(call.get("type"))
     if not name and kind.endswith("_call") and kind not in CALL_KINDS:
@@ -141,10 +159,36 @@ def call_of(call: Mapping[str, Any], where: str) -> Call:
     if not name:
         raise ValueError(f"{where}.tool_calls: a call names no tool")
     given = next((inner[key] for key in ("args", "arguments", "input") if key in inner), None)
+    if given is None and inner is call:
+        given = _asked(call)
+    elif kind in _CUSTOM and isinstance(given, str):
+        given = {"input": given}
     arguments = given if isinstance(given, dict) else _parsed(given)
     id = text(call.get("call_id") or call.get("id"), f"{where}.tool_calls.id") or ""
     fault = "its arguments are no JSON object" if arguments.keys() == {UNPARSED} else None
     return Call(id, name, arguments, fault)
+
+
+def _asked(call: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a call of a provider's own tool asks for."""
+    asked: dict[str, Any] = {}
+    for name in _ASKED:
+        if isinstance(value := call.get(name), dict):
+            asked |= {key: part for key, part in value.items() if key != "sources"}  # what it found
+        elif value is not None:
+            asked[name] = value
+    return asked or None
+
+
+def _came_out(call: Mapping[str, Any]) -> Result | None:
+    """Return what a provider's own tool answered, where its call tells that."""
+    told = next((call[key] for key in ("output", "outputs", "results") if call.get(key)), None)
+    failed = call.get("status") == "failed" and "call_id" not in call  # else its output tells
+    error = call.get("error")
+    if not (told or failed or error):
+        return None
+    id = str(call.get("call_id") or call.get("id") or "")
+    return Result(id, None, flat(error or told), True if failed or error else None)
 
 
 def flat(content: Any) -> str:
@@ -155,16 +199,34 @@ def flat(content: Any) -> str:
         return ""
     if isinstance(content, list | tuple) and all(map(_is_block, content)):
         return "".join(block if isinstance(block, str) else _said(block) for block in content)
-    return json_text(content) or ""
+    return "" if _is_media(content) else json_text(content) or ""
 
 
 def _is_block(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, Mapping) and "type" in value)
+    """Whether it is a block of a message, and no object of a tool's own that has a type."""
+    if not isinstance(value, Mapping) or "type" not in value:
+        return isinstance(value, str)
+    kind = str(value["type"])
+    known = kind in _TEXTS or kind in NOTHING_SAID or kind in _BLOCKS
+    return known or kind.startswith(_MEDIA) or isinstance(value.get("text"), str)
+
+
+def _is_media(value: Any) -> bool:
+    kind = str(value.get("type")) if isinstance(value, Mapping) else ""
+    return kind == "computer_screenshot" or (kind.startswith(_MEDIA) and "text" not in value)
 
 
 def _said(block: Mapping[str, Any]) -> str:
     said = block.get("text", block.get("content"))
-    return said if isinstance(said, str) else ""
+    if isinstance(said, str):
+        return said
+    if isinstance(said, list) and not _is_media(block):
+        return flat(said)
+    resource = block.get("resource")  # as MCP servers embed one
+    if isinstance(resource, Mapping):
+        return flat(resource.get("text"))
+    found = (block.get(name) for name in ("title", "url")) if block["type"] in _BLOCKS else ()
+    return " ".join(str(one) for one in found if one)
 
 
 def _thought(block: Mapping[str, Any]) -> str:
@@ -181,7 +243,7 @@ def _answer(block: Mapping[str, Any]) -> Result:
     content = error or next((one for one in said if one is not None), None)
     failed = block.get("is_error")
     if not isinstance(failed, bool):
-        broken = error or block.get("status") == "error" or _is_broken(content)
+        broken = error or block.get("status") in ("error", "failed") or _is_broken(content)
         failed = True if broken else None
     id = next((str(id) for id in ids if id), "")
     return Result(id, text(block.get("name"), "name"), flat(content), failed)

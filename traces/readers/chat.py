@@ -18,6 +18,7 @@ from tracetune.traces.model import Message, Step, Thought
 from tracetune.traces.readers.base import as_list, as_mapping, count, shown, text
 from tracetune.traces.readers.blocks import (
     CALL_KINDS,
+    NOTHING_SAID,
     Result,
     Spoken,
     blocks_of,
@@ -152,6 +153,8 @@ def _told(one: Any, position: int) -> _Told:
         return _Told("assistant", {"content": [one]}, _NOTHING, None)
     if kind is None and "parts" in one:
         return _role("user", one, position)  # Gemini's requests of one message need no role
+    if kind in NOTHING_SAID:
+        return _Told("remove", _NOTHING, _NOTHING, None)
     if kind is None:
         raise ValueError(f"messages[{position}] has no role and no type")
     return _role(kind, one, position)
@@ -200,6 +203,9 @@ def _spoken(one: _Told, where: str) -> Spoken:
         extra = as_mapping(fields.get("additional_kwargs"), f"{where}.additional_kwargs")
         _add_calls(spoken, fields, extra, where)
         _add_thoughts(spoken, fields, extra)
+        refused = fields.get("refusal") or extra.get("refusal")
+        if isinstance(refused, str) and not any(spoken.texts):
+            spoken.texts.append(refused)
     return spoken
 
 

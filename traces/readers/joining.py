@@ -37,6 +37,7 @@ class Joined:
         self._waiting: dict[int, str] = {}
         self._by_id: defaultdict[str, deque[int]] = defaultdict(deque)
         self._stray: dict[str, int] = {}
+        self._answered: dict[str, int] = {}
 
     def add(self, step: Step) -> None:
         """Add a step that is no tool call."""
@@ -53,6 +54,8 @@ class Joined:
         """Join a result with the call it names; one without an id answers the next in order."""
         at = self._asked(result)
         if at is None:
+            if self._is_told(result):
+                return
             # Its call comes later or was cut; that the tool was used is still known.
             if result.id:
                 self._stray[result.id] = len(self._steps)
@@ -62,6 +65,8 @@ class Joined:
         call = self._steps[at]
         assert isinstance(call, ToolCall)
         self._steps[at] = _done(call, result, timing)
+        if result.id:
+            self._answered[result.id] = at
 
     def steps(self) -> tuple[Step, ...]:
         """Return the steps; calls that were never answered have no result."""
@@ -89,6 +94,12 @@ class Joined:
         if at is not None:
             self._by_id[self._waiting[at]].remove(at)
         return at
+
+    def _is_told(self, result: Result) -> bool:
+        """Whether a call was given this very answer before: logs repeat messages."""
+        at = self._answered.get(result.id)
+        call = None if at is None else self._steps[at]
+        return isinstance(call, ToolCall) and result.text in (call.result, call.error)
 
     def _is_called(self, at: int, name: str | None) -> bool:
         call = self._steps[at]

@@ -538,3 +538,125 @@ def test_a_wrong_record_is_set_aside(record: dict[str, Any], reason: str):
     assert not list(read_traces([record], on_bad=bad.append))
     assert [b.position for b in bad] == [1]
     assert reason in bad[0].reason
+
+
+def steps_of(*items: dict[str, Any]) -> tuple[Any, ...]:
+    bad: list[BadRecord] = []
+    said = {"role": "user", "content": "find it"}
+    [trace] = read_traces([{"messages": [said, *items]}], on_bad=bad.append)
+    assert bad == []
+    return trace.steps[1:]
+
+
+@pytest.mark.parametrize(
+    ("items", "call"),
+    [
+        (
+            [
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {"id": "c", "type": "custom", "custom": {"name": "run", "input": "1 + 1"}}
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "c", "content": "2"},
+            ],
+            ToolCall("run", {"input": "1 + 1"}, "2"),
+        ),
+        (
+            [
+                {"type": "custom_tool_call", "call_id": "c", "name": "run", "input": "1 + 1"},
+                {"type": "custom_tool_call_output", "call_id": "c", "output": "2"},
+            ],
+            ToolCall("run", {"input": "1 + 1"}, "2"),
+        ),
+        (
+            [
+                {
+                    "type": "web_search_call",
+                    "id": "w",
+                    "status": "failed",
+                    "action": {"type": "search", "query": "form", "sources": [{"url": "a"}]},
+                }
+            ],
+            ToolCall("web_search", {"type": "search", "query": "form"}, error="error"),
+        ),
+        (
+            [
+                {
+                    "type": "code_interpreter_call",
+                    "id": "i",
+                    "status": "completed",
+                    "code": "1 + 1",
+                    "outputs": [{"type": "logs", "logs": "2"}],
+                }
+            ],
+            ToolCall("code_interpreter", {"code": "1 + 1"}, '[{"type":"logs","logs":"2"}]'),
+        ),
+        (
+            [
+                {
+                    "type": "apply_patch_call",
+                    "call_id": "p",
+                    "operation": {"type": "delete_file", "path": "a"},
+                },
+                {
+                    "type": "apply_patch_call_output",
+                    "call_id": "p",
+                    "status": "failed",
+                    "output": "no a",
+                },
+            ],
+            ToolCall("apply_patch", {"type": "delete_file", "path": "a"}, error="no a"),
+        ),
+        (
+            [
+                {"type": "computer_call", "call_id": "s", "action": {"type": "click", "x": 1}},
+                {
+                    "type": "computer_call_output",
+                    "call_id": "s",
+                    "output": {"type": "computer_screenshot", "image_url": "data:image/png,a"},
+                },
+            ],
+            ToolCall("computer", {"type": "click", "x": 1}, ""),
+        ),
+    ],
+    ids=["custom tool", "custom item", "web search", "code", "patch", "screen"],
+)
+def test_calls_of_openais_own_and_custom_tools(items: list[dict[str, Any]], call: ToolCall):
+    assert steps_of(*items) == (call,)
+
+
+@pytest.mark.parametrize("kind", ["mcp_list_tools", "item_reference", "compaction"])
+def test_items_that_say_nothing_do_not_lose_the_run(kind: str):
+    answer = {"role": "assistant", "content": "Room 4"}
+    assert steps_of({"type": kind, "id": "x"}, answer) == (Message("assistant", "Room 4"),)
+
+
+def test_a_refusal_beside_the_content_is_said():
+    reply = {"role": "assistant", "content": None, "refusal": "I cannot."}
+    assert steps_of(reply) == (Message("assistant", "I cannot."),)
+
+
+def test_a_result_that_a_log_repeats_is_no_call_of_its_own():
+    call = {"id": "c", "function": {"name": "f", "arguments": "null"}}
+    result = {"role": "tool", "tool_call_id": "c", "content": "ok"}
+    steps = steps_of({"role": "assistant", "tool_calls": [call]}, result, result)
+    assert steps == (ToolCall("f", {}, "ok"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "result"),
+    [
+        ([{"type": "search_result", "content": [{"type": "text", "text": "Room 4"}]}], "Room 4"),
+        ([{"type": "resource", "resource": {"uri": "a", "text": "Room 4"}}], "Room 4"),
+        ([{"type": "web_search_result", "title": "Rooms", "url": "b"}], "Rooms b"),
+        ([{"type": "invoice", "id": 1}], '[{"type":"invoice","id":1}]'),
+        ([{"type": "image", "source": {"data": "aaaa"}}], ""),
+    ],
+)
+def test_what_results_hold(content: Any, result: str):
+    call = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+    answer = {"type": "tool_result", "tool_use_id": "c", "content": content}
+    reply, told = {"role": "assistant", "content": [call]}, {"role": "user", "content": [answer]}
+    assert steps_of(reply, told) == (ToolCall("f", {}, result),)
