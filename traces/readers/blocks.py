@@ -18,6 +18,7 @@ __all__ = [
     "Call",
     "Result",
     "Spoken",
+    "answer_of",
     "blocks_of",
     "call_of",
     "flat",
@@ -131,7 +132,7 @@ def blocks_of(blocks: list[Any], where: str) -> Spoken:
         elif kind == "refusal":
             spoken.texts.append(text(block.get("refusal"), f"{where}.refusal") or "")
         elif kind.endswith(("tool_result", "_output")) or kind in _RESULTS:
-            spoken.results.append(_answer(block))
+            spoken.results.append(answer_of(block))
         elif kind.endswith(("tool_use", "_call")):
             spoken.calls.append(call_of(block, where))
             if kind not in CALL_KINDS and (came_out := _came_out(block)):
@@ -236,7 +237,8 @@ def _thought(block: Mapping[str, Any]) -> str:
     return ""
 
 
-def _answer(block: Mapping[str, Any]) -> Result:
+def answer_of(block: Mapping[str, Any]) -> Result:
+    """Return a result, in any provider's form."""
     ids = (block.get(key) for key in ("tool_use_id", "tool_call_id", "call_id", "id"))
     error = block.get("error")
     said = (block.get(key) for key in ("content", "output", "response", "result"))

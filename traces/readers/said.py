@@ -6,6 +6,7 @@ says nothing. `chat` reads messages that are a run of their own, and says what i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
@@ -13,7 +14,7 @@ from typing import Any, Literal, NamedTuple, cast
 import orjson
 
 from tracetune.traces.readers.base import json_text
-from tracetune.traces.readers.blocks import flat, role_of
+from tracetune.traces.readers.blocks import answer_of, call_of, flat, role_of
 from tracetune.traces.readers.untyped import typed
 
 __all__ = ["Called", "Said", "parsed", "plain_text", "said_in", "unseen_in"]
@@ -25,9 +26,11 @@ _WRAPPERS = (
     "generations",
     "prompts",
     "choices",
+    "candidates",
     "message",
     "output",
     "input",
+    "contents",
     "content",
     "text",
 )
@@ -36,6 +39,12 @@ _TEXTS = frozenset({"text", "input_text", "output_text", None})
 _THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_content"})
 _CALLS = frozenset({"tool_call", "tool_use", "function_call"})
 _ANSWERS = frozenset({"tool_call_response", "tool_result", "function_call_output"})
+
+
+_ITEMS = _THOUGHTS | _CALLS | _ANSWERS
+_ASKS = ("tool_use", "_call")
+_RESULTS = ("tool_result", "_output")
+"""How the kinds end by which providers name the calls of their own tools, and the answers."""
 
 
 class Called(NamedTuple):
@@ -120,7 +129,7 @@ def _rows(value: Any) -> list[Any]:
 def _role(row: Any) -> Role | None:
     if not isinstance(row, dict):
         return None
-    if isinstance(inner := row.get("message"), dict):
+    if (inner := _inner(row)) is not None:
         return _role(inner)
     kind = row.get("role")
     if kind is None:
@@ -130,7 +139,25 @@ def _role(row: Any) -> Role | None:
     if not isinstance(kind, str):
         return None
     role = role_of(kind)
+    if role is None and _is_item(row):
+        role = "tool" if kind.endswith(_RESULTS) or kind in _ANSWERS else "assistant"
     return None if role == "remove" else cast("Role | None", role)
+
+
+def _inner(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the message in a generation, a choice, Gemini's candidate, OpenInference's own."""
+    inner = row.get("message")
+    if inner is None and isinstance(content := row.get("content"), dict) and "parts" in content:
+        inner = content
+    return inner if isinstance(inner, dict) else None
+
+
+def _is_item(row: Mapping[str, Any]) -> bool:
+    """Whether it is an item of the Responses API, or a block that stands by itself."""
+    kind = row.get("type")
+    if "role" in row or not isinstance(kind, str):
+        return False
+    return kind in _ITEMS or kind.endswith((*_ASKS, *_RESULTS))
 
 
 def _said(row: Any, role: Role) -> Said | None:
@@ -138,9 +165,12 @@ def _said(row: Any, role: Role) -> Said | None:
         return Said(role, row) if row else None
     if not isinstance(row, dict):
         return Said(role, json_text(row) or "")
-    if isinstance(inner := row.get("message"), dict):
-        return _said(inner, role)  # a generation, a choice, or OpenInference's own nesting
+    if (inner := _inner(row)) is not None:
+        return _said(inner, role)
     said = Said(_role(row) or role)
+    if _is_item(row):
+        _add_block(said, row)
+        return said
     if "content" not in row and "parts" not in row:
         inner = row.get("kwargs", row.get("data"))
         row = inner if isinstance(inner, dict) else row
@@ -178,7 +208,7 @@ def _called(calls: list[Any]) -> Iterator[Called]:
         if not isinstance(call, dict):
             continue
         call = call.get("tool_call", call)
-        inner = call.get("function", call)
+        inner = call.get("function", call.get("custom", call))
         inner = inner if isinstance(inner, dict) else call
         arguments = inner.get("arguments", inner.get("args", inner.get("input")))
         id = call.get("call_id") or call.get("id")  # the Responses API's items have both
@@ -203,6 +233,7 @@ def _add_block(said: Said, block: Any) -> None:
         said.text += text if isinstance(text, str) else ""
     elif kind in _THOUGHTS:
         thought = block.get("thinking") or block.get("reasoning") or block.get("content")
+        thought = thought or flat(block.get("summary"))
         said.thoughts += (thought,) if isinstance(thought, str) and thought else ()
     elif kind in _CALLS:
         said.calls += tuple(_called([block]))
@@ -214,3 +245,16 @@ def _add_block(said: Said, block: Any) -> None:
         )
         told = flat(answer) if isinstance(answer, list) else plain_text(answer) or ""
         said.answers += ((None if id is None else str(id), told, block.get("is_error") is True),)
+    else:
+        with contextlib.suppress(TypeError, ValueError):
+            _add_hosted(said, block, str(kind))
+
+
+def _add_hosted(said: Said, block: Mapping[str, Any], kind: str) -> None:
+    """Add the call of a tool that the provider runs, or what it answered."""
+    if kind.endswith(_ASKS):
+        call = call_of(block, "it")
+        said.calls += (Called(call.id or None, call.name, call.arguments),)
+    elif kind.endswith(_RESULTS):
+        result = answer_of(block)
+        said.answers += ((result.id or None, result.text, result.failed is True),)

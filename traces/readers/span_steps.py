@@ -55,6 +55,8 @@ class _Steps:
         self.done: list[tuple[Span, Step]] = []
         self._seen: set[tuple[str | None, str, str]] = set()
         self._waiting: dict[str, int] = {}
+        self._nameless: dict[str | None, list[int]] = {}
+        """The calls without an id of each agent's last reply, which are answered in order."""
         self._after_tool: set[str | None] = set()
         self._placed = placed
         self._ids: dict[str | None, set[str | None]] | None = None
@@ -82,13 +84,14 @@ class _Steps:
         known = agent in self._after_tool and not self._waiting
         for said in unseen_in(span.heard) if span.heard and not known else ():
             if said.answers:
-                self._answer(said)
+                self._answer(said, agent)
             elif said.role == "system":
                 self._say(span, agent, "system", said.text)
             elif said.role == "user" and agent not in self._after_tool:
                 # After a tool it is how some frameworks hand its result to the model.
                 self._say(span, agent, "user", said.text)
         self._after_tool.discard(agent)
+        self._nameless.pop(agent, None)
         for said in said_in(span.replied, "assistant") if span.replied else ():
             self._reply(span, agent, said)
 
@@ -106,8 +109,11 @@ class _Steps:
             if call.name and self._untold(call, agent):
                 if call.id:
                     self._waiting[call.id] = len(self.done)
+                else:
+                    self._nameless.setdefault(agent, []).append(len(self.done))
                 arguments = arguments_in(call.arguments)
                 self.done.append((span, ToolCall(call.name, arguments, agent=agent)))
+        self._answer(said, agent)  # by a tool that the provider runs itself
 
     def _untold(self, call: Called, agent: str | None) -> bool:
         """Whether no span tells of a call; spans without ids may be of any of the calls."""
@@ -117,11 +123,13 @@ class _Steps:
                 if span.kind == "tool":
                     self._ids.setdefault(actor, set()).add(span.call_id)
         ids = self._ids.get(agent)
-        return not ids or (None not in ids and call.id not in ids)
+        return not ids or (call.id is not None and None not in ids and call.id not in ids)
 
-    def _answer(self, said: Said) -> None:
+    def _answer(self, said: Said, agent: str | None) -> None:
         for id, result, failed in said.answers:
-            if id is not None and (at := self._waiting.pop(id, None)) is not None:
+            nameless = self._nameless.get(agent) if id is None else None
+            at = self._waiting.pop(id, None) if id else nameless.pop(0) if nameless else None
+            if at is not None:
                 span, call = self.done[at]
                 assert isinstance(call, ToolCall)
                 self.done[at] = (

@@ -501,6 +501,73 @@ def test_a_call_and_its_answer_in_the_responses_api_share_their_id():
     assert answer.answers == (("c", "4", False),)
 
 
+def test_a_call_without_an_id_is_not_counted_beside_its_tools_span():
+    call = {"name": "look", "args": {}}
+    reply = {"role": "assistant", "content": "", "tool_calls": [call]}
+    spans = ROOT, llm("l", "d", 1, reply), tool("look", "d", 2, **{"tool_call.id": "c"})
+
+    assert one(*spans).attempts == 1
+
+
+def test_items_of_the_responses_api_are_calls_and_answers():
+    asked = {"role": "user", "content": "2 + 2?"}
+    called = [
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        {"type": "function_call", "call_id": "c", "name": "add", "arguments": '{"a": 2}'},
+        {"type": "custom_tool_call", "call_id": "d", "name": "run", "input": "2+2"},
+    ]
+    answers = [
+        {"type": "function_call_output", "call_id": "c", "output": "4"},
+        {"type": "custom_tool_call_output", "call_id": "d", "output": "four"},
+    ]
+    first = llm("l1", "d", 1, {"output": called}, **{"input.value": [asked]})
+    last = llm("l2", "d", 2, "4", **{"input.value": [asked, *called, *answers]})
+
+    assert one(ROOT, first, last).steps == (
+        Message("user", "2 + 2?"),
+        Thought("hm"),
+        ToolCall("add", {"a": 2}, "4"),
+        ToolCall("run", {"input": "2+2"}, "four"),
+        Message("assistant", "4"),
+    )
+
+
+def test_tools_that_a_provider_runs_answer_in_the_reply():
+    reply = [
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"q": "x"}},
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": "Room 4"},
+        {"type": "text", "text": "In room 4."},
+    ]
+    trace = one(ROOT, llm("l", "d", 1, {"role": "assistant", "content": reply}))
+
+    assert trace.steps[-1] == ToolCall("web_search", {"q": "x"}, "Room 4")
+
+
+def test_gemini_gives_no_ids_and_answers_in_order():
+    def called(name: str) -> dict[str, Any]:
+        return {"functionCall": {"name": name, "args": {}}}
+
+    def answered(name: str, told: str) -> dict[str, Any]:
+        return {"functionResponse": {"name": name, "response": {"result": told}}}
+
+    asked = {"role": "user", "parts": [{"text": "go"}]}
+    reply = {"role": "model", "parts": [called("f"), called("g")]}
+    answers = {"role": "user", "parts": [answered("f", "F"), answered("g", "G")]}
+    first = llm(
+        "l1", "d", 1, {"candidates": [{"content": reply}]}, **{"input.value": {"contents": [asked]}}
+    )
+    done = {"candidates": [{"content": {"role": "model", "parts": [{"text": "done"}]}}]}
+    sent = {"contents": [asked, reply, answers]}
+    last = llm("l2", "d", 2, done, **{"input.value": sent})
+
+    assert one(ROOT, first, last).steps == (
+        Message("user", "go"),
+        ToolCall("f", {}, "F"),
+        ToolCall("g", {}, "G"),
+        Message("assistant", "done"),
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
