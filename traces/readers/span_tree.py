@@ -58,8 +58,9 @@ class Tree(msgspec.Struct, frozen=True):
         """Return the tree; a span that is given twice is taken once.
 
         A span whose parent is missing, or that is its own ancestor, hangs at the top. The root
-        is the first span that names no parent. Where there is none, a single top span stands
-        for it; of several the first does, and the tree is not rooted.
+        is the first span that names no parent, and is no model or tool call if there are several:
+        none of those is the whole run. Where there is none, a single top span stands for it; of
+        several the first does, and the tree is not rooted.
 
         Args:
             agent: Whose run it was, where the format says so.
@@ -69,7 +70,8 @@ class Tree(msgspec.Struct, frozen=True):
         ordered = _in_time(by_id.values())
         tops = [s for s in ordered if s.parent is None or s.parent not in by_id] or ordered[:1]
         parentless = [span for span in tops if not span.parent]
-        root = (parentless or tops)[0]
+        around = [span for span in parentless if span.kind not in ("llm", "tool")]
+        root = (around or parentless or tops)[0]
         places = _places(ordered, by_id)
         agents = [span for span in ordered if span.kind == "agent"]
         name = agent or _name_of(root, [s for s in agents if places[s.id].owner is None], service)
@@ -78,7 +80,7 @@ class Tree(msgspec.Struct, frozen=True):
         return Tree(
             spans=ordered,
             root=root,
-            rooted=bool(parentless) or len(tops) == 1,
+            rooted=bool(around) or len(parentless) == 1 or len(tops) == 1,
             agent=name,
             own=own,
             sub_agents=sub_agents,

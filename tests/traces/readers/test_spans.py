@@ -356,6 +356,20 @@ def test_parts_without_their_root_tell_no_latency_and_no_end():
     assert trace.started_at is not None
 
 
+def test_model_calls_side_by_side_are_no_root():
+    retried = failed(span("a", None, "LLM", 0), "RateLimitError: 429")
+    trace = one(retried, span("b", None, "LLM", 9))
+
+    assert (trace.success, trace.latency_s) == (None, None)
+    assert trace.labels == {"incomplete": "root missing"}
+
+
+def test_a_model_call_before_the_root_is_not_the_run():
+    trace = one(failed(span("guard", None, "LLM", -1), "refused"), ROOT, tool("t", "d", 1))
+
+    assert (trace.agent, trace.success, trace.latency_s) == ("d", None, one(ROOT).latency_s)
+
+
 def test_a_span_that_ends_before_it_starts_has_no_latency():
     trace = one({**ROOT, "end_time": T0 - 1}, tool("t", "d", 1))
 
