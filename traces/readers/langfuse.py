@@ -105,7 +105,10 @@ def read(given: list[Any], context: Context) -> Iterator[Trace]:
     judged, single = _scores(scores, spans)
     for span in spans:
         span.scores = single.get(span.id)
-    run = Run(agent=str(name) if name else None, info=_info(about), scores=judged)
+    # An observation's metadata speaks of it alone; the root's is looked at with its span.
+    metadata = next((row["metadata"] for row in traces if row.get("metadata")), None)
+    info = _info({**about, "metadata": metadata})
+    run = Run(agent=str(name) if name else None, info=info, scores=judged)
     yield from traces_of(key, spans, run, context)
 
 
@@ -163,13 +166,20 @@ def _span(row: Any) -> Span:
 def _fill_usage(span: Span, row: Mapping[str, Any]) -> None:
     told = parsed(_get(row, "usage_details")) or parsed(_get(row, "usage"))
     usage = as_mapping(told, "usage_details")
-    span.tokens_in = count(usage.get("input"), "input")
-    span.tokens_out = count(usage.get("output"), "output")
+    span.tokens_in, span.tokens_out = (_tokens(usage, kind) for kind in ("input", "output"))
     costs = as_mapping(parsed(_get(row, "cost_details")), "cost_details")
     cost = _get(row, "total_cost")
     span.cost_usd = dollars_in(costs.get("total") if cost is None else cost, "total_cost")
     model = _get(row, "provided_model_name") or row.get("model")
     span.model = str(model) if model else None
+
+
+def _tokens(usage: Mapping[str, Any], kind: str) -> int | None:
+    """Return the sum of all that has the kind in its name: what a cache held is told apart."""
+    named = {name: worth for name, worth in usage.items() if kind in name and "ost" not in name}
+    told = [count(worth, name) for name, worth in named.items() if not isinstance(worth, Mapping)]
+    known = [tokens for tokens in told if tokens is not None]
+    return sum(known) if known else None
 
 
 def _info(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tracetune.traces.readers.base import (
     as_mapping,
     count,
     dollars_in,
+    json_text,
     number,
     text,
 )
@@ -71,10 +72,14 @@ def _run(
     for row in as_list(info.get("assessments"), "info.assessments"):
         row = as_mapping(row, "info.assessments")
         feedback = as_mapping(row.get("feedback"), "feedback")
-        if "value" in feedback:  # the others say what was expected, or that a judge failed
+        # The others say what was expected, that a judge failed, or were replaced since.
+        if feedback.get("value") is not None and row.get("valid") is not False:
             key = str(row.get("assessment_name") or row.get("name") or "score")
             value = feedback["value"]
-            value = value if isinstance(value, bool | str) else number(value, f"the score {key!r}")
+            if isinstance(value, dict | list):
+                value = json_text(value)
+            elif not isinstance(value, bool | str):
+                value = number(value, f"the score {key!r}")
             why = row.get("rationale")
             into = single.setdefault(str(row["span_id"]), {}) if row.get("span_id") else whole
             into[key] = Score(value, str(why) if why else None)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tracetune.traces.readers.base import number
+
 __all__ = ["Score", "outcome_of"]
 
 # Names that say by themselves that more is better; the first one found decides.
@@ -54,23 +56,33 @@ def outcome_of(
     """Return the success, the score and the feedback that scores amount to.
 
     The score whose name says that more is better decides: true or false as they are, words such
-    as "pass" and "fail", a number in [0, 1] from 0.5 up. Numbers on other scales are scores,
+    as "pass" and "fail", a number in [0, 1] from 0.5 up, also as text. Numbers on other scales are scores,
     and tell of no success. Other names, such as "toxicity", are feedback and nothing else.
     """
     by_name = {
         re.sub(r"[^a-z]+", "_", name.lower()).strip("_"): score for name, score in scores.items()
     }
-    chosen = next((by_name[name] for name in _OUTCOMES if name in by_name), Score(None))
+    # A judge that failed leaves a score without a value: it decides nothing.
+    given = (by_name[name].value for name in _OUTCOMES if name in by_name)
+    chosen = next((value for value in given if value is not None), None)
     success: bool | None = None
     score: float | None = None
-    if isinstance(chosen.value, bool):
-        success = chosen.value
-    elif isinstance(chosen.value, str):
-        success = _WORDS.get(chosen.value.strip().lower())
-    elif chosen.value is not None:
-        score = chosen.value
+    if isinstance(chosen, str):
+        word = chosen.strip().lower()
+        chosen = _WORDS[word] if word in _WORDS else _number(word)
+    if isinstance(chosen, bool):
+        success = chosen
+    elif chosen is not None:
+        score = chosen
         success = score >= _HALF if 0 <= score <= 1 else None
     return success, score, _feedback(scores) or None
+
+
+def _number(word: str) -> float | None:
+    try:
+        return number(word, "score")
+    except TypeError:
+        return None
 
 
 def _feedback(scores: Mapping[str, Score]) -> dict[str, Any]:

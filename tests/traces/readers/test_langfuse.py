@@ -203,3 +203,31 @@ def test_a_broken_file_of_scores_is_reported_and_the_outcome_is_unknown(tmp_path
 
     assert [t.success for t in traces] == [None]
     assert [b.reason.startswith("scores stay unknown: ") for b in bad] == [True]
+
+
+def test_the_roots_metadata_comes_before_that_of_its_parts():
+    root = seen("root", "SPAN", 0, metadata={"task_id": "t1"})
+    part = seen("look_up", "TOOL", 3, metadata={"task_id": "step 2", "tracetune_release": "r1"})
+
+    (trace,), bad = read([root, part])
+
+    assert bad == []
+    assert (trace.task, trace.release) == ("t1", "r1")
+
+
+def test_what_a_cache_held_counts_as_read():
+    usage = {"input": 5, "input_cached_tokens": 100, "output": 3, "output_reasoning_tokens": 20}
+    chat = seen("chat", "GENERATION", 1, usage_details={**usage, "total": 128})
+
+    (trace,), _ = read([seen("root", "SPAN", 0), chat])
+
+    assert (trace.tokens_in, trace.tokens_out) == (105, 23)
+
+
+def test_a_judge_that_failed_decides_nothing():
+    scores = [score("correctness", None, comment="no answer"), score("user_score", 1)]
+
+    (trace,), _ = read([seen("root", "SPAN", 0), *scores])
+
+    assert (trace.success, trace.score) == (True, 1)
+    assert trace.feedback == {"correctness": "no answer", "user_score": 1}

@@ -114,6 +114,17 @@ def test_a_run():
     ("assessments", "success", "score", "feedback"),
     [
         (
+            [
+                {"assessment_name": "correctness", "feedback": {"value": True}, "valid": True},
+                {"assessment_name": "correctness", "feedback": {"value": False}, "valid": False},
+                {"assessment_name": "correctness", "feedback": {"value": None, "error": {}}},
+                {"assessment_name": "topics", "feedback": {"value": ["form", "room"]}},
+            ],
+            True,
+            None,
+            {"correctness": True, "topics": '["form","room"]'},
+        ),
+        (
             [{"assessment_name": "correctness", "feedback": {"value": "yes"}, "rationale": "ok"}],
             True,
             None,
@@ -134,7 +145,7 @@ def test_a_run():
             None,
         ),
     ],
-    ids=["yes", "number", "expectation", "a judge that failed", "of a single call"],
+    ids=["replaced", "yes", "number", "expectation", "a judge that failed", "of a single call"],
 )
 def test_assessments(assessments: Any, success: Any, score: Any, feedback: Any):
     ((one,), bad) = read(trace(assessments=assessments))

@@ -434,6 +434,9 @@ def test_times(value: Any, expected: int | None):
     [
         pytest.param({"success": Score(True)}, (True, None), id="true"),
         pytest.param({"Correctness": Score(0.4)}, (False, 0.4), id="a number in [0, 1]"),
+        pytest.param({"correctness": Score("0.4")}, (False, 0.4), id="a number as text"),
+        pytest.param({"correctness": Score("nan")}, (None, None), id="NaN as text"),
+        pytest.param({"success": Score(None), "reward": Score(1.0)}, (True, 1.0), id="no value"),
         pytest.param({"correctness": Score(0.5)}, (True, 0.5), id="from one half up"),
         pytest.param({"quality": Score(4)}, (None, 4), id="another scale tells no success"),
         pytest.param({"correctness": Score("fail")}, (False, None), id="a word"),
@@ -445,7 +448,8 @@ def test_scores(scores: dict[str, Score], expected: tuple[bool | None, float | N
     success, score, feedback = outcome_of(scores)
 
     assert (success, score) == expected
-    assert feedback == {name: one.value for name, one in scores.items()}
+    given = {name: one.value for name, one in scores.items() if one.value is not None}
+    assert feedback == given
 
 
 def test_comments_are_feedback():
