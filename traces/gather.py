@@ -73,8 +73,7 @@ class Gatherer:
         one.record.append(part)
         if self._seen % _EVERY == 0:
             self._weighed += 1
-            size = len(orjson.dumps(part, default=_plain, option=orjson.OPT_NON_STR_KEYS))
-            self._mean += (size - self._mean) / self._weighed
+            self._mean += (_size(part) - self._mean) / self._weighed
         self._seen += 1
         self._parts += 1
 
@@ -89,6 +88,13 @@ class Gatherer:
         """Take out all, in the order of their last parts."""
         while self._open:
             yield self.take()
+
+
+def _size(part: Any) -> int:
+    try:
+        return len(orjson.dumps(part, default=_plain, option=orjson.OPT_NON_STR_KEYS))
+    except TypeError:  # whole numbers beyond 64 bits, lone surrogates
+        return len(repr(part))
 
 
 def _plain(value: Any) -> Any:

@@ -34,6 +34,8 @@ def matches(record: Any) -> bool:
 def parts(record: Any) -> Iterator[tuple[str, Any]]:
     """Yield each span by its trace id; those of one record without an id are one trace."""
     rows = as_list(record["spans"], "spans") if "spans" in record else [record]
+    if not rows:
+        raise ValueError("it holds no span")
     nameless = ""
     for row in rows:
         key = _id(row, "trace_id") if isinstance(row, Mapping) else None

@@ -16,6 +16,7 @@ __all__ = ["Kind", "Span", "nanos"]
 Kind = Literal["agent", "llm", "tool", "other"]
 
 _FAR, _NANOS = 10**14, 10**17  # the year 5138 in milliseconds and in microseconds
+_NEVER = 1 << 63  # in 64 bits: writers without a null put the year 1, or 9999
 
 
 class Span(msgspec.Struct, gc=False):  # a file's spans are held, and gc would go through them all
@@ -53,7 +54,7 @@ class Span(msgspec.Struct, gc=False):  # a file's spans are held, and gc would g
 
 
 def nanos(value: Any, name: str) -> int | None:
-    """Return a point in time as nanoseconds since 1970; 0 and null are unknown.
+    """Return a point in time as nanoseconds since 1970; null, 0 and the year 1 or 9999 are unknown.
 
     Whole numbers, also as text, past the year 5138 in microseconds are nanoseconds, those past it
     in milliseconds are microseconds; all else is read as `moment` reads it.
@@ -64,14 +65,15 @@ def nanos(value: Any, name: str) -> int | None:
     if type(value) is str and len(value) > 14 and value.isdigit():
         value = int(value)
     if type(value) is int:
-        if value >= _NANOS:
+        if _NANOS <= value < _NEVER:
             return value
-        if value >= _FAR:
+        if _FAR <= value < _NANOS:
             return value * 1000
     if value in (None, "", 0, "0"):
         return None
     at = moment(value, name)
-    return None if at is None else _since_epoch(at)
+    since = None if at is None else _since_epoch(at)
+    return since if since is not None and -_NEVER < since < _NEVER else None
 
 
 def _since_epoch(at: datetime) -> int:

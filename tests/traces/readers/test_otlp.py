@@ -289,13 +289,13 @@ def test_spans_without_a_trace_id_are_one_trace_per_record():
     ("row", "reason"),
     [
         (span("", "1", 1, TOOL), "a span: it has no spanId"),
-        (span("3", "1", 1, TOOL, attributes=[{"key": "x"}]), "a span: the key 'value' is missing"),
+        (span("3", "1", 1, TOOL, attributes=[{"value": {}}]), "a span: the key 'key' is missing"),
         (
             span("3", "1", 1, TOOL, startTimeUnixNano="soon"),
             "a span: startTimeUnixNano is 'soon', expected ISO 8601 text or seconds since 1970",
         ),
     ],
-    ids=["no id", "no value", "no time"],
+    ids=["no id", "no key", "no time"],
 )
 def test_a_bad_span_is_set_aside_and_the_rest_is_read(row: Any, reason: str):
     traces, bad = read(request(span("1", "", 0, AGENT), row))
@@ -456,3 +456,16 @@ def test_a_run_of_more_than_31_years_has_an_unknown_latency():
     [trace], bad = read(request(row))
 
     assert (trace.latency_s, bad) == (None, [])
+
+
+def test_an_attribute_without_a_value_is_unknown():
+    kept = {"key": "gen_ai.tool.name", "value": {"stringValue": "f"}}
+    odd = [{"key": "a"}, {"key": "b", "value": None}, {"key": "c", "value": {}}]
+    row = {"traceId": "t", "spanId": "1", "name": "s", "attributes": [*odd, kept]}
+    bad: list[BadRecord] = []
+
+    (trace,) = read_traces(
+        [{"resourceSpans": [{"scopeSpans": [{"spans": [row]}]}]}], on_bad=bad.append
+    )
+
+    assert (trace.attempts, bad) == (1, [])

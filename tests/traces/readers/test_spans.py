@@ -325,6 +325,27 @@ def test_one_odd_span_never_loses_the_trace(odd: Any, calls: int, reasons: list[
     assert [b.reason for b in bad] == reasons
 
 
+def test_a_run_whose_end_is_not_known_yet_is_read_once():
+    trace = one({**ROOT, "end_time": "0001-01-01T00:00:00Z"}, tool("t", "d", 1))
+
+    assert (trace.latency_s, trace.labels) == (None, {})
+
+
+def test_an_argument_of_more_than_64_bits_is_no_bad_record():
+    (trace,), bad = read(ROOT, tool("t", "d", 1, **{"input.value": {"n": 2**70}}))
+
+    assert bad == []
+    assert next(trace.agent_calls()).arguments == {"n": 2**70}
+
+
+def test_a_record_without_any_span_is_told():
+    bad: list[BadRecord] = []
+    rows = [{"trace_id": "t", "spans": None}]
+
+    assert not list(read_traces(rows, format="spans", on_bad=bad.append))
+    assert [b.reason for b in bad] == ["it holds no span"]
+
+
 def test_numbers_as_text_and_nan():
     trace = one(
         ROOT,
@@ -421,6 +442,8 @@ def test_spans_as_the_sdks_console_exporter_writes_them():
         (1_760_000_000_000_000, T0),
         (1_760_000_000_000, T0),
         (1_760_000_000, T0),
+        ("0001-01-01T00:00:00Z", None),
+        ("9999-12-31T23:59:59Z", None),
         ("2025-10-09T08:53:20Z", T0),
         ("2025-10-09 08:53:20", T0),
     ],
