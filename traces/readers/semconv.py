@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from tracetune.traces.readers.base import count, dollars_in, number
-from tracetune.traces.readers.said import parsed
+from tracetune.traces.readers.said import parsed, plain_text, said_in
 from tracetune.traces.readers.scores import Score
 from tracetune.traces.readers.span import Kind, Span
 
@@ -49,11 +49,15 @@ _WANTED = {
         "gen_ai.tool.name",
         "tool.name",
         "tool_call.function.name",
+        "ai.toolCall.name",
         "traceloop.entity.name",
     ),
-    "call_id": ("gen_ai.tool.call.id", "tool_call.id", "tool.id"),
+    "call_id": ("gen_ai.tool.call.id", "tool_call.id", "tool.id", "ai.toolCall.id"),
     "arguments": (
         "gen_ai.tool.call.arguments",
+        "gcp.vertex.agent.tool_call_args",
+        "tool_arguments",
+        "ai.toolCall.args",
         "tool_call.function.arguments",
         "input.value",
         "traceloop.entity.input",
@@ -61,6 +65,9 @@ _WANTED = {
     ),
     "result": (
         "gen_ai.tool.call.result",
+        "gcp.vertex.agent.tool_response",
+        "tool_response",
+        "ai.toolCall.result",
         "output.value",
         "traceloop.entity.output",
         "langfuse.observation.output",
@@ -79,7 +86,10 @@ _WANTED = {
     ),
     "cost": ("llm.cost.total", "gen_ai.usage.cost", "gen_ai.usage.total_cost"),
 }
-"""By a field of `_Names`: the attributes that may tell it, the first one that is there does."""
+"""By a field of `_Names`: the attributes that may tell it, the first one that is there does.
+
+Google's ADK, Pydantic AI and Vercel's AI SDK have names of their own beside the conventions'.
+"""
 _WRAPPED_INPUT, _WRAPPED_OUTPUT = "traceloop.entity.input", "traceloop.entity.output"
 _SENT = (
     ("gen_ai.input.messages", "llm.input_messages", "gen_ai.prompt", "input.value"),
@@ -167,6 +177,8 @@ def span_from(
         _add_event(span, name, more)
     if span.error is None and (error := attributes.get("error.type")):
         span.error = str(error)
+    if kind == "tool" and span.error is None and attributes.get("gen_ai.tool.status") == "error":
+        span.error = plain_text(span.replied) or "error"
     if names.about_run or kind in ("agent", "other"):
         span.info = _info(kind, attributes)
     return span
@@ -175,7 +187,7 @@ def span_from(
 def _kind(attributes: Attributes, names: _Names) -> Kind:
     if names.kind is not None:
         return _KINDS.get(str(attributes[names.kind]).lower(), "other")
-    if "gen_ai.tool.name" in attributes:
+    if "gen_ai.tool.name" in attributes or "ai.toolCall.name" in attributes:
         return "tool"
     if "gen_ai.request.model" in attributes or "llm.model_name" in attributes:
         return "llm"
@@ -295,6 +307,12 @@ def _add_event(span: Span, name: str, more: Attributes) -> None:
         if span.error in ("", "error"):
             message, kind = more.get("exception.message"), more.get("exception.type")
             span.error = ": ".join(str(one) for one in (kind, message) if one) or span.error
+    elif span.kind == "tool":
+        # Strands tells a tool's arguments and result as messages.
+        if name == "gen_ai.tool.message" and span.heard is None:
+            span.heard = more.get("content")
+        elif name == "gen_ai.choice" and span.replied is None:
+            span.replied = "".join(said.text for said in said_in(more.get("message"), "tool"))
     elif name == "gen_ai.client.inference.operation.details":
         _fill_model(span, more, _names(tuple(more)))
     elif name in _CONTENT_EVENTS and span.kind == "llm":

@@ -55,6 +55,8 @@ class _Steps:
         self.done: list[tuple[Span, Step]] = []
         self._seen: set[tuple[str | None, str, str]] = set()
         self._waiting: dict[str, int] = {}
+        self._asked: dict[str, Any] = {}
+        """The arguments of calls by their ids: a tool's own span may not tell them."""
         self._nameless: dict[str | None, list[int]] = {}
         """The calls without an id of each agent's last reply, which are answered in order."""
         self._after_tool: set[str | None] = set()
@@ -64,9 +66,12 @@ class _Steps:
     def add_tool(self, span: Span, agent: str | None) -> None:
         result, error = result_in(span.replied)
         error = span.error or error
+        id = span.call_id or ""
+        if id and result is None and error is None:
+            self._waiting[id] = len(self.done)
         call = ToolCall(
             span.tool or span.name,
-            arguments_in(span.heard),
+            arguments_in(self._asked.get(id) if span.heard is None else span.heard),
             None if error is not None else result,
             error,
             began(span),
@@ -106,6 +111,8 @@ class _Steps:
         if said.text:
             self.done.append((span, Message("assistant", said.text, agent)))
         for call in said.calls:
+            if call.id:
+                self._asked[call.id] = call.arguments
             if call.name and self._untold(call, agent):
                 if call.id:
                     self._waiting[call.id] = len(self.done)

@@ -469,3 +469,37 @@ def test_an_attribute_without_a_value_is_unknown():
     )
 
     assert (trace.attempts, bad) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"gen_ai.tool.name": "f", "gcp.vertex.agent.tool_call_args": '{"a": 1}'}
+        | {"gcp.vertex.agent.tool_response": "Room 4"},
+        {"gen_ai.tool.name": "f", "tool_arguments": '{"a": 1}', "tool_response": "Room 4"},
+        {"ai.toolCall.name": "f", "ai.toolCall.args": '{"a": 1}', "ai.toolCall.result": "Room 4"},
+    ],
+    ids=["Google's ADK", "Pydantic AI", "Vercel's AI SDK"],
+)
+def test_frameworks_names_for_a_tools_arguments_and_result(told: dict[str, Any]):
+    (trace,), _ = read(request(span("1", "", 0, AGENT), span("2", "1", 1, told)))
+
+    assert [(c.name, c.arguments, c.result) for c in trace.agent_calls()] == [
+        ("f", {"a": 1}, "Room 4")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "error"), [("success", "Room 4", None), ("error", None, "Room 4")]
+)
+def test_strands_tells_a_tools_call_in_events(status: str, result: Any, error: Any):
+    events = [
+        event("gen_ai.tool.message", role="tool", content='{"a": 1}', id="c"),
+        event("gen_ai.choice", message='[{"text": "Room 4"}]', id="c"),
+    ]
+    told = {"gen_ai.tool.name": "f", "gen_ai.tool.status": status}
+    row = span("2", "1", 1, told, events=events)
+    (trace,), _ = read(request(span("1", "", 0, AGENT), row))
+
+    (call,) = trace.agent_calls()
+    assert (call.arguments, call.result, call.error) == ({"a": 1}, result, error)

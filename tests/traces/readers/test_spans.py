@@ -674,3 +674,16 @@ def test_arguments(value: Any, expected: dict[str, Any]):
 )
 def test_results(value: Any, expected: tuple[str | None, str | None]):
     assert result_in(value) == expected
+
+
+def test_what_a_tools_span_does_not_tell_the_models_messages_do():
+    asked = {"role": "user", "content": "go"}
+    reply = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    answer = {"role": "tool", "tool_call_id": "c", "content": "Room 4"}
+    first = llm("l1", "d", 1, reply, **{"input.value": [asked]})
+    ran = span("t", "d", "TOOL", 2, attributes={"tool.name": "t", "tool_call.id": "c"})
+    last = llm("l2", "d", 3, "done", **{"input.value": [asked, reply, answer]})
+
+    (call,) = one(ROOT, first, ran, last).agent_calls()
+
+    assert (call.arguments, call.result, call.latency_s) == ({"a": 1}, "Room 4", 1.0)
