@@ -180,6 +180,28 @@ def test_a_recursion_limit_that_ended_a_run():
     assert (known.labels["ended_by"], known.success) == ("recursion_limit", False)
 
 
+def test_a_persons_edits_are_no_steps_of_the_graph():
+    config: Any = {"configurable": {"thread_id": "t"}}
+    graph = agent(InMemorySaver(), interrupt_before=["tools"])
+    graph.invoke({"messages": [("user", "here")]}, config)
+    graph.update_state(config, {"messages": []}, as_node="model")
+    graph.invoke(None, config)
+
+    (trace,) = thread_traces(graph)
+
+    assert (trace.turns, trace.attempts) == (3, 1)
+
+
+def test_a_replay_takes_as_many_steps_as_the_run_did():
+    config: Any = {"configurable": {"thread_id": "t"}}
+    graph = agent(InMemorySaver())
+    graph.invoke({"messages": [("user", "here")]}, config)
+    [before] = [one for one in graph.get_state_history(config) if one.next == ("tools",)]
+    graph.invoke(None, before.config)
+
+    assert [trace.turns for trace in thread_traces(graph)] == [3, 3]
+
+
 def test_the_release_a_run_was_under():
     with open_store("memory://") as store:
         memory = ProceduralMemory(store, "p").agent("mail")

@@ -96,13 +96,13 @@ class Run:
     @property
     def supersteps(self) -> int | None:
         """How many steps it took, as `recursion_limit` counts them."""
-        return _steps(self.first, self.last)
+        return _steps(self.snapshots)
 
     @property
     def supersteps_since_wait(self) -> int | None:
         """How many it took since it was resumed: each time counts anew."""
-        waits = [one for one in self.snapshots[:-1] if one.stopped]
-        return _steps(waits[-1] if waits else self.first, self.last)
+        waits = [at for at, one in enumerate(self.snapshots[:-1]) if one.stopped]
+        return _steps(self.snapshots[waits[-1] if waits else 0 :])
 
 
 def is_snapshot(record: Any) -> bool:
@@ -195,10 +195,12 @@ def _begins(one: Snapshot, before: Snapshot | None) -> bool:
     return one.source == "loop" and ended
 
 
-def _steps(first: Snapshot, last: Snapshot) -> int | None:
+def _steps(snapshots: Sequence[Snapshot]) -> int | None:
+    first, last = snapshots[0], snapshots[-1]
     if first.step is None or last.step is None or last.step <= first.step:
         return None
-    return last.step - first.step - (first.source == "input")
+    edits = sum(one.source in ("fork", "update") for one in snapshots[1:])  # someone else's
+    return last.step - first.step - (first.source == "input") - edits
 
 
 def _place(row: Mapping[str, Any], sdk: str, library: str) -> Mapping[str, Any]:
