@@ -41,7 +41,7 @@ def test_the_largest_weights_there_may_be_end_in_a_verdict(sign: int) -> None:
             success=i < 12,
             turns=3 if i < 12 else 40,
             latency_s=1.0 + i,
-            steps=(ToolCall("transfer"),) * (1 if i < 12 else 12),
+            steps=(ToolCall("transfer", result="ok"),) * (1 if i < 12 else 12),
         ).to_dict()
         for i in range(18)
     ]

@@ -368,7 +368,10 @@ def test_rules_add_the_same_few_however_often_they_learn() -> None:
     ],
 )
 def test_a_tool_named_to_be_obeyed_gets_no_guideline(name: str) -> None:
-    looping = [replace(t, steps=(ToolCall(name),) * 40) if not t.success else t for t in runs()]
+    looping = [
+        replace(t, steps=(ToolCall(name, result="ok"),) * 40) if not t.success else t
+        for t in runs()
+    ]
     found = measures(looping)
     assert found["patterns"]
     # That the agent "has called" it excuses nothing.
@@ -384,7 +387,10 @@ def test_a_tool_named_to_be_obeyed_gets_no_guideline(name: str) -> None:
     ["get_order", "get-order", "getOrder", "mcp:server/get.order", "\u67e5\u8be2", "x" * 64],
 )
 def test_a_tool_with_a_name_gets_its_guideline(name: str) -> None:
-    looping = [replace(t, steps=(ToolCall(name),) * 40) if not t.success else t for t in runs()]
+    looping = [
+        replace(t, steps=(ToolCall(name, result="ok"),) * 40) if not t.success else t
+        for t in runs()
+    ]
     draft = draft_by_rules("main", {**subject("Be kind."), "tools": [name]}, measures(looping))
     [line] = draft["guidelines"]
     assert f"`{name}`" in line["text"]

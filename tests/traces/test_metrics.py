@@ -22,7 +22,7 @@ from tracetune.traces.reward import RewardRefs, RewardSpec
 
 
 def run(id: str, *calls: str, **values: object) -> Trace:
-    steps = tuple(ToolCall(name) for name in calls)
+    steps = tuple(ToolCall(name, result="ok") for name in calls)
     return Trace(**{"id": id, "agent": "clerk", "steps": steps, **values})  # type: ignore[arg-type]
 
 

@@ -68,14 +68,19 @@ def _calls(trace: Trace) -> list[Call]:
     made: dict[tuple[str, bytes], int] = {}
     calls = []
     for call in trace.agent_calls():
-        same = call.name, _text(call)
+        same = call.name, _text(call, len(calls))
         earlier = made[same] = made.get(same, -1) + 1
         calls.append(Call(call.name, call.error, call.name not in used, earlier))
         used.add(call.name)
     return calls
 
 
-def _text(call: ToolCall) -> bytes:
-    """The arguments as they are written: a model that calls again in vain writes them again."""
+def _text(call: ToolCall, at: int) -> bytes:
+    """The arguments as they are written: a model that calls again in vain writes them again.
+
+    Where tracers record no content, no call is known to be the same as another.
+    """
     arguments: Mapping[str, Any] = call.arguments
+    if not arguments and call.result is None and call.error is None:
+        return b"%d" % at
     return orjson.dumps(arguments) if arguments else b"{}"

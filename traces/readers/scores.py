@@ -56,8 +56,8 @@ def outcome_of(
     """Return the success, the score and the feedback that scores amount to.
 
     The score whose name says that more is better decides: true or false as they are, words such
-    as "pass" and "fail", a number in [0, 1] from 0.5 up, also as text. Numbers on other scales are scores,
-    and tell of no success. Other names, such as "toxicity", are feedback and nothing else.
+    as "pass" and "fail", a number in [0, 1] from 0.5 up, also as text. Numbers on other scales are
+    scores, and tell of no success. Other names, such as "toxicity", are feedback and nothing else.
     """
     by_name = {
         re.sub(r"[^a-z]+", "_", name.lower()).strip("_"): score for name, score in scores.items()

@@ -26,13 +26,15 @@ FROM (
     SELECT *, steps[-1] AS last_step, map_entries(labels) AS labels_list,
       list_transform(steps, lambda s: hash(s.role, s.name, s.text, s.result)) AS step_hashes,
       -- Made small first, then filtered: to filter the steps would copy their texts.
-      list_filter(list_transform(steps, lambda s:
+      list_filter(list_transform(steps, lambda s, i:
         CASE WHEN s.kind = 'tool_call' AND COALESCE(s."by", 'agent') = 'agent' THEN {
           'name': s.name, 'error': s.error, 'latency_s': s.latency_s,
           -- Of the arguments as they are written: to sort them would take half as long as reading
           -- the file, and a model that calls again in vain writes them in the same order. It is
-          -- only compared within a run, so the next DuckDB may compute it otherwise.
-          'args_key': hash(COALESCE(s.arguments, '{}'))
+          -- only compared within a run, so the next DuckDB may compute it otherwise. Where tracers
+          -- record no content, no call is known to be the same as another.
+          'args_key': CASE WHEN COALESCE(s.arguments, '{}') = '{}' AND s.result IS NULL
+            AND s.error IS NULL THEN hash(i) ELSE hash(COALESCE(s.arguments, '{}')) END
         } END
       ), lambda c: c IS NOT NULL) AS calls
     FROM read_json($path, format = 'newline_delimited', columns = $columns,

@@ -309,6 +309,16 @@ def test_patterns_of_chance_are_rare() -> None:
         assert showing <= 9, make.__name__
 
 
+def test_calls_whose_content_nobody_recorded_are_no_loop() -> None:
+    unknown = contrast(*[call("ask")] * 4, n=20)
+    told = contrast(*[ToolCall("ask", result="")] * 4, n=20)
+    for traces, looped in ((unknown, False), (told, True)):
+        with TraceTables(traces) as tables:
+            for given in (traces, tables):
+                found = {p.kind for p in mine_patterns(given)}
+                assert ("loop" in found) == looped
+
+
 @pytest.mark.parametrize(
     ("looping", "others", "found"),
     [
@@ -320,7 +330,7 @@ def test_a_loop_counts_where_its_runs_go_on_for_longer(
     looping: int, others: int, found: bool
 ) -> None:
     """Most runs end at once: over all, runs that loop are long in either case."""
-    again = [call("ask")] * 3
+    again = [call("ask", a=1)] * 3
     traces = [run(f"short{n}", n % 2 == 0, call("look", i=n)) for n in range(60)]
     for n in range(24):
         rest = [call("look", i=m) for m in range(looping - 3)]
