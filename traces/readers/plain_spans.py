@@ -16,6 +16,8 @@ from tracetune.traces.readers.spans import made
 
 __all__ = ["SPANS"]
 
+_COLUMN = "context.span_id"  # of the table that Phoenix's client makes
+_MESSAGES = ("llm.input_messages", "llm.output_messages")
 _FAILED = (2, "2", "ERROR", "STATUS_CODE_ERROR", "StatusCode.ERROR")
 
 
@@ -25,6 +27,8 @@ def matches(record: Any) -> bool:
         return False
     if isinstance(spans := record.get("spans"), list) and "info" not in record:
         return bool(spans) and matches(spans[0])
+    if _COLUMN in record:
+        return True
     named = "span_id" in record or (
         isinstance(context := record.get("context"), Mapping) and "span_id" in context
     )
@@ -33,6 +37,8 @@ def matches(record: Any) -> bool:
 
 def parts(record: Any) -> Iterator[tuple[str, Any]]:
     """Yield each span by its trace id; those of one record without an id are one trace."""
+    if _COLUMN in record:
+        record = _gathered(record)
     rows = as_list(record["spans"], "spans") if "spans" in record else [record]
     if not rows:
         raise ValueError("it holds no span")
@@ -44,6 +50,34 @@ def parts(record: Any) -> Iterator[tuple[str, Any]]:
         resource = row.get("resource") if isinstance(row, Mapping) else None
         about = resource.get("attributes") if isinstance(resource, Mapping) else None
         yield key, (key, made([row], _span), about if isinstance(about, Mapping) else {})
+
+
+def _gathered(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of Phoenix's table of spans with its columns as objects again."""
+    whole: dict[str, Any] = {"context": {}, "attributes": {}}
+    for column, value in row.items():
+        outer, _, inner = column.partition(".")
+        if inner and outer in ("context", "attributes"):
+            whole[outer][inner] = _nested(value) if inner in _MESSAGES else value
+        else:
+            whole[column] = value
+    return whole
+
+
+def _nested(value: Any) -> Any:
+    """Return `[{"message.role": x}]` as `[{"message": {"role": x}}]`, at any depth."""
+    if isinstance(value, list):
+        return [_nested(one) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    whole: dict[str, Any] = {}
+    for name, one in value.items():
+        *path, last = str(name).split(".")
+        at = whole
+        for part in path:
+            at = at.setdefault(part, {})
+        at[last] = _nested(one)
+    return whole
 
 
 def _id(row: Mapping[str, Any], name: str) -> str | None:
@@ -85,7 +119,7 @@ def _flat(attributes: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in attributes.items():
         if isinstance(value, Mapping) and "." not in name and name != "metadata":
             flat |= {f"{name}.{below}": one for below, one in _flat(value).items()}
-        else:
+        elif value is not None:  # in tables every span has every attribute
             flat[name] = value
     return flat
 

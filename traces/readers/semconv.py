@@ -250,7 +250,7 @@ def _said(attributes: Attributes, whole: str, flat: str, older: str, plain: str)
     for prefix in (flat, older):
         if rows := _unflattened(attributes, f"{prefix}."):
             return rows
-    return attributes.get(older, attributes.get(plain))
+    return next((attributes[name] for name in (flat, older, plain) if name in attributes), None)
 
 
 def _unflattened(attributes: Attributes, prefix: str) -> list[Any]:

@@ -431,6 +431,46 @@ def test_spans_as_the_sdks_console_exporter_writes_them():
     assert trace.labels["environment"] == "test"
 
 
+def test_phoenixs_table_of_spans():
+    call = {"tool_call.id": "c", "tool_call.function.name": "t"}
+    call["tool_call.function.arguments"] = '{"a": 1}'
+    columns = {
+        "context.trace_id": "t",
+        "start_time": 1_760_000_000_000,
+        "end_time": 1_760_000_001_000,
+        "status_code": "OK",
+        "attributes.input.value": None,
+        "attributes.gen_ai.tool.name": None,
+        "attributes.llm.output_messages": None,
+    }
+    said = {"message.role": "assistant", "message.content": "hi", "message.tool_calls": [call]}
+    rows = [
+        {**columns, "context.span_id": "1", "parent_id": None, "span_kind": "AGENT", "name": "d"},
+        {**columns, "context.span_id": "2", "parent_id": "1", "span_kind": "LLM", "name": "l"}
+        | {"attributes.llm.output_messages": [said], "attributes.llm.token_count.prompt": 5.0},
+        {**columns, "context.span_id": "3", "parent_id": "1", "span_kind": "CHAIN", "name": "c"},
+    ]
+
+    (trace,) = read_traces(rows)
+
+    assert (trace.id, trace.agent, trace.tokens_in, trace.latency_s) == ("t", "d", 5, 1.0)
+    assert trace.steps == (Message("assistant", "hi"), ToolCall("t", {"a": 1}))
+
+
+def test_messages_that_were_not_taken_apart():
+    said = {"llm": {"output_messages": [{"message": {"role": "assistant", "content": "hi"}}]}}
+    row = span("l", "d", "LLM", 1, attributes=said)
+
+    assert one(ROOT, row).steps == (Message("assistant", "hi"),)
+
+
+def test_an_attribute_that_is_null_is_not_there():
+    hidden = {"gen_ai.tool.name": None, "gen_ai.usage.input_tokens": None}
+    trace = one(ROOT, llm("l", "d", 1, "hi", **hidden), tool("t", "d", 2, **hidden))
+
+    assert (trace.tokens_in, [call.name for call in trace.agent_calls()]) == (10, ["t"])
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
