@@ -145,10 +145,9 @@ class Redactor:
         if isinstance(value, Mapping):
             return self._mapping(value, depth)
         if isinstance(value, list | tuple):
-            flags = (_flag(before) for before in (None, *value))
             parts = [
-                self._value(part, depth + 1, flag or key)
-                for part, flag in zip(value, flags, strict=False)
+                self._value(part, depth + 1, _flag(before, part) or key)
+                for before, part in zip((None, *value), value, strict=False)
             ]
             same = all(a is b for a, b in zip(parts, value, strict=True))
             return value if same else tuple(parts) if isinstance(value, tuple) else parts
@@ -186,9 +185,10 @@ def _title(mapping: Mapping[Any, Any]) -> Any:
     return mapping.get("name", mapping.get("key"))
 
 
-def _flag(before: Any) -> str | None:
+def _flag(before: Any, part: Any) -> str | None:
     """Return what stands before an argument of a command, if that names it."""
-    return before if isinstance(before, str) and before.startswith("--") else None
+    named = isinstance(before, str) and before.startswith("--")
+    return before if named and not (isinstance(part, str) and part.startswith("-")) else None
 
 
 def _encoded(text: str) -> bytes:
