@@ -281,7 +281,8 @@ def moment(value: Any, name: str) -> datetime | None:
     try:
         # Eight digits are a date, more or fewer are time since 1970.
         if isinstance(value, str) and (len(value) == 8 or _from_text(value) is None):
-            return in_utc(datetime.fromisoformat(value.upper()))  # RFC 3339 allows a small z
+            # RFC 3339 allows a small z, and databases write " UTC".
+            return in_utc(datetime.fromisoformat(value.upper().removesuffix(" UTC")))
         found = plain_number(value)
         if isinstance(found, date):  # with a time of day or without
             return in_utc(datetime.fromisoformat(found.isoformat()))

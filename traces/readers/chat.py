@@ -19,6 +19,7 @@ from tracetune.traces.readers.base import as_list, as_mapping, count, shown, tex
 from tracetune.traces.readers.blocks import (
     CALL_KINDS,
     NOTHING_SAID,
+    Call,
     Result,
     Spoken,
     blocks_of,
@@ -230,10 +231,19 @@ def _add_calls(
         made.append({"function": old})
     if not made and not invalid:
         return
-    calls = [call_of(as_mapping(c, f"{where}.tool_calls"), where) for c in (*made, *invalid)]
+    calls = [call_of(as_mapping(c, f"{where}.tool_calls"), where) for c in made]
+    calls += [_broken(as_mapping(c, f"{where}.invalid_tool_calls"), where) for c in invalid]
     # Anthropic's blocks stand in the content even where LangChain has taken the calls out.
     twice = {call.id for call in calls if call.id}
     spoken.calls[:] = [*calls, *(call for call in spoken.calls if call.id not in twice)]
+
+
+def _broken(call: Mapping[str, Any], where: str) -> Call:
+    """Return a call that LangChain could not read: it may name no tool, and never ran."""
+    read = call_of({**call, "name": call.get("name") or "unknown"}, where)
+    said = call.get("error")
+    fault = read.fault or (said if isinstance(said, str) and said else "it could not be read")
+    return msgspec.structs.replace(read, fault=fault)
 
 
 def _add_thoughts(spoken: Spoken, fields: Mapping[str, Any], extra: Mapping[str, Any]) -> None:

@@ -129,6 +129,7 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
         pytest.param("labels", {"n": 1, "x": 0.5, "b": True}, {"n": "1", "x": "0.5", "b": "true"}),
         pytest.param("labels", {"n": None}, {}, id="a null label"),
         pytest.param("started_at", "2026-11-21T12:00:00", NOON, id="a naive time"),
+        pytest.param("started_at", "2026-11-21 12:00:00 UTC", NOON, id="as databases write it"),
         pytest.param("started_at", "2026-11-21T13:00:00+01:00", NOON, id="a time with an offset"),
         pytest.param("started_at", "20261121", NOON.replace(hour=0), id="a date in eight digits"),
         pytest.param("started_at", NOON.timestamp(), NOON, id="seconds"),

@@ -660,3 +660,18 @@ def test_what_results_hold(content: Any, result: str):
     answer = {"type": "tool_result", "tool_use_id": "c", "content": content}
     reply, told = {"role": "assistant", "content": [call]}, {"role": "user", "content": [answer]}
     assert steps_of(reply, told) == (ToolCall("f", {}, result),)
+
+
+@pytest.mark.parametrize(
+    ("broken", "name", "error"),
+    [
+        ({"name": None, "args": "{"}, "unknown", "its arguments are no JSON object"),
+        ({"name": "f", "args": None, "error": "cut off"}, "f", "cut off"),
+        ({"name": "f", "args": None}, "f", "it could not be read"),
+    ],
+)
+def test_a_call_that_could_not_be_read_failed(broken: dict[str, Any], name: str, error: str):
+    [step] = steps_of({"type": "ai", "content": "", "invalid_tool_calls": [broken | {"id": "c"}]})
+
+    assert isinstance(step, ToolCall)
+    assert (step.name, step.error) == (name, error)
