@@ -36,6 +36,9 @@ _DEEPEST = 100
 _ENDLESS = 2_000
 """Levels that no JSON has which was read from a file."""
 
+_TITLES = ("name", "key", "Name", "Key")
+_VALUES = ("value", "Value")
+
 _NO_TEXT = frozenset({bool, float, int, type(None)})
 
 _counting = threading.Lock()
@@ -146,7 +149,7 @@ class Redactor:
             return self._mapping(value, depth)
         if isinstance(value, list | tuple):
             parts = [
-                self._value(part, depth + 1, _flag(before, part) or key)
+                self._value(part, depth + 1, _named_by(before, part, len(value)) or key)
                 for before, part in zip((None, *value), value, strict=False)
             ]
             same = all(a is b for a, b in zip(parts, value, strict=True))
@@ -168,7 +171,7 @@ class Redactor:
             name = self._value(key, depth)
             while name in new:  # two keys that were secrets
                 name = f"{name}'"
-            new[name] = self._value(value, depth + 1, titled if key == "value" else key)
+            new[name] = self._value(value, depth + 1, titled if key in _VALUES else key)
         same = all(k in new and new[k] is value for k, value in mapping.items())
         return mapping if same else new
 
@@ -182,13 +185,19 @@ class Redactor:
 
 def _title(mapping: Mapping[Any, Any]) -> Any:
     """Return what `value` is the value of, as in `{"name": "DB_PASSWORD", "value": …}`."""
-    return mapping.get("name", mapping.get("key"))
+    return next((mapping[title] for title in _TITLES if title in mapping), None)
 
 
-def _flag(before: Any, part: Any) -> str | None:
-    """Return what stands before an argument of a command, if that names it."""
-    named = isinstance(before, str) and before.startswith("--")
-    return before if named and not (isinstance(part, str) and part.startswith("-")) else None
+def _named_by(before: Any, part: Any, parts: int) -> str | None:
+    """Return what stands before an item of a list, if it may name that.
+
+    An option of a command does, and the first of two, as in a header: `["x-api-key", …]`.
+    """
+    if not isinstance(before, str) or not isinstance(part, str):
+        return None
+    if before.startswith("--"):
+        return None if part.startswith("-") else before
+    return before if parts == 2 and len(part) >= 8 and any(map(str.isdigit, part)) else None
 
 
 def _encoded(text: str) -> bytes:
@@ -217,7 +226,7 @@ def _as_json(values: list[Any]) -> bytes | None:
         inner = orjson.dumps(values)
     except TypeError:
         return None
-    titled = b'"value":' in inner and (b'"name":' in inner or b'"key":' in inner)
+    titled = b'alue":' in inner and (b'ame":' in inner or b'ey":' in inner)
     return None if titled or b"\\" in inner else inner
 
 
@@ -246,6 +255,8 @@ def _all_text(values: list[Any]) -> bytes | None:
                 inner += value.values()
             elif isinstance(value, list | tuple):
                 inner += value
+                if len(value) == 2:
+                    names.append(value[0])
             elif isinstance(value, str):
                 texts.append(value)
         if not inner:

@@ -142,6 +142,7 @@ _NO_VALUE = re.compile(
 )
 _SCHEME = re.compile(r"(?:basic|bearer|digest|key|negotiate|token|apikey) ", re.IGNORECASE)
 # As whole words: "admin" ends as "min" does.
+_COOKIE = re.compile(r"[\w.%-]+=[^\r\n]{6,}")
 _HARMLESS = re.compile(
     r"(?:^(?i:(?:next)?page|next|sync|continuation|cursor|stop|max|min|num)"
     r"|Page|Next|Sync|Continuation|Cursor|Stop|Max|Min|Num)[_-]?$"
@@ -166,7 +167,13 @@ def names_secret(name: str, value: str) -> bool:
     """Return whether the value under this name is a secret: `db_password`, `client-secret`.
 
     A name that is as often harmless (`token`, `secret`) counts with a value that looks random.
+    So does a header that authorizes, or is a cookie.
     """
+    if name.lower() in ("cookie", "set-cookie"):
+        return _COOKIE.match(value) is not None
+    if name.lower() in ("authorization", "proxy-authorization"):
+        sent = value.rpartition(" ")[2]
+        return len(sent) >= 8 and _mixed(sent) and not _NO_VALUE.match(sent)
     found = _ENDS_IN_NAME.search(name[-80:])
     if found is None or _HARMLESS.search(found["before"]):
         return False

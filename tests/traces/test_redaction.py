@@ -312,6 +312,27 @@ def test_secret_goes_from_every_text_of_a_trace(parts: dict[str, Any]) -> None:
             {"command": ["mysql", "--password", "<redacted: secret>", "-u", "bob"]},
             id="a command's option",
         ),
+        pytest.param(
+            {"env": [{"Name": "DB_PASSWORD", "Value": "letmein"}]},
+            {"env": [{"Name": "DB_PASSWORD", "Value": "<redacted: secret>"}]},
+            id="a container's variable",
+        ),
+        pytest.param(
+            {"headers": [["x-api-key", "8f14e45fceea"], ["accept", "text/html"]]},
+            {"headers": [["x-api-key", "<redacted: secret>"], ["accept", "text/html"]]},
+            id="headers as pairs",
+        ),
+        pytest.param(
+            {"Authorization": "Token 8f14e45fceea", "cookie": "sid=8f14e45f; a=b"},
+            {"Authorization": "<redacted: secret>", "cookie": "<redacted: secret>"},
+            id="headers",
+        ),
+        pytest.param(
+            {"Authorization": "Bearer ${TOKEN_1}", "cookie": "chocolate", "authorization": "none"},
+            None,
+            id="headers without a secret",
+        ),
+        pytest.param({"fields": ["password", "email address"]}, None, id="names of fields"),
         pytest.param({"command": ["--user", "bob", "--password", "--verbose"]}, None, id="options"),
         pytest.param({"name": "DB_PASSWORD", "value": {"from": "vault"}}, None, id="no value"),
         pytest.param({"token": "a1b2c3d4"}, {"token": "<redacted: secret>"}, id="a random token"),
