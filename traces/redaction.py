@@ -189,11 +189,11 @@ def _title(mapping: Mapping[Any, Any]) -> Any:
 
 
 def _named_by(before: Any, part: Any, parts: int) -> str | None:
-    """Return what stands before an item of a list, if it may name that.
+    """Return what stands before an item of a list, if it names that as a secret.
 
     An option of a command does, and the first of two, as in a header: `["x-api-key", …]`.
     """
-    if not isinstance(before, str) or not isinstance(part, str):
+    if not isinstance(before, str) or not isinstance(part, str) or not names_secret(before, part):
         return None
     if before.startswith("--"):
         return None if part.startswith("-") else before
@@ -250,12 +250,12 @@ def _all_text(values: list[Any]) -> bytes | None:
                 continue
             elif kind is dict or isinstance(value, Mapping):
                 names += value
-                if (title := _title(value)) is not None:
+                if isinstance(title := _title(value), str):
                     names.append(title)
                 inner += value.values()
             elif isinstance(value, list | tuple):
                 inner += value
-                if len(value) == 2:
+                if len(value) == 2 and isinstance(value[0], str):
                     names.append(value[0])
             elif isinstance(value, str):
                 texts.append(value)

@@ -333,6 +333,11 @@ def test_secret_goes_from_every_text_of_a_trace(parts: dict[str, Any]) -> None:
             id="headers without a secret",
         ),
         pytest.param({"fields": ["password", "email address"]}, None, id="names of fields"),
+        pytest.param(
+            {"passwords": {"password": ["letmein", "let5me6in7"]}},
+            {"passwords": {"password": ["<redacted: secret>", "<redacted: secret>"]}},
+            id="two under one name",
+        ),
         pytest.param({"command": ["--user", "bob", "--password", "--verbose"]}, None, id="options"),
         pytest.param({"name": "DB_PASSWORD", "value": {"from": "vault"}}, None, id="no value"),
         pytest.param({"token": "a1b2c3d4"}, {"token": "<redacted: secret>"}, id="a random token"),
