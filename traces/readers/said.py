@@ -41,10 +41,25 @@ _CALLS = frozenset({"tool_call", "tool_use", "function_call"})
 _ANSWERS = frozenset({"tool_call_response", "tool_result", "function_call_output"})
 
 
-_ITEMS = _THOUGHTS | _CALLS | _ANSWERS
-_ASKS = ("tool_use", "_call")
-_RESULTS = ("tool_result", "_output")
-"""How the kinds end by which providers name the calls of their own tools, and the answers."""
+_HOSTED = frozenset(
+    {
+        "apply_patch_call",
+        "code_interpreter_call",
+        "computer_call",
+        "custom_tool_call",
+        "file_search_call",
+        "image_generation_call",
+        "local_shell_call",
+        "mcp_call",
+        "mcp_tool_use",
+        "server_tool_use",
+        "shell_call",
+        "web_search_call",
+    }
+)
+"""Calls that have forms of their own; what an application calls `phone_call` is none."""
+_OUTPUTS = frozenset(f"{kind}_output" for kind in _HOSTED)
+_ITEMS = _THOUGHTS | _CALLS | _ANSWERS | _HOSTED | _OUTPUTS
 
 
 class Called(NamedTuple):
@@ -140,7 +155,7 @@ def _role(row: Any) -> Role | None:
         return None
     role = role_of(kind)
     if role is None and _is_item(row):
-        role = "tool" if kind.endswith(_RESULTS) or kind in _ANSWERS else "assistant"
+        role = "tool" if kind in _ANSWERS or _is_result(kind) else "assistant"
     return None if role == "remove" else cast("Role | None", role)
 
 
@@ -157,7 +172,12 @@ def _is_item(row: Mapping[str, Any]) -> bool:
     kind = row.get("type")
     if "role" in row or not isinstance(kind, str):
         return False
-    return kind in _ITEMS or kind.endswith((*_ASKS, *_RESULTS))
+    return kind in _ITEMS or _is_result(kind)
+
+
+def _is_result(kind: str) -> bool:
+    """Whether a block is what such a call came to."""
+    return kind in _OUTPUTS or kind.endswith("tool_result")
 
 
 def _said(row: Any, role: Role) -> Said | None:
@@ -252,9 +272,9 @@ def _add_block(said: Said, block: Any) -> None:
 
 def _add_hosted(said: Said, block: Mapping[str, Any], kind: str) -> None:
     """Add the call of a tool that the provider runs, or what it answered."""
-    if kind.endswith(_ASKS):
+    if kind in _HOSTED:
         call = call_of(block, "it")
         said.calls += (Called(call.id or None, call.name, call.arguments),)
-    elif kind.endswith(_RESULTS):
+    elif _is_result(kind):
         result = answer_of(block)
         said.answers += ((result.id or None, result.text, result.failed is True),)

@@ -624,6 +624,13 @@ def test_tools_that_a_provider_runs_answer_in_the_reply():
     assert trace.steps[-1] == ToolCall("web_search", {"q": "x"}, "Room 4")
 
 
+def test_an_answer_in_json_is_no_call_for_its_type():
+    (said,) = said_in('{"type": "phone_call", "number": 5}', "assistant")
+
+    assert (said.role, said.calls) == ("assistant", ())
+    assert said.text == '{"type":"phone_call","number":5}'
+
+
 def test_gemini_gives_no_ids_and_answers_in_order():
     def called(name: str) -> dict[str, Any]:
         return {"functionCall": {"name": name, "args": {}}}
