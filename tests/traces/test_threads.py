@@ -249,6 +249,23 @@ def test_secrets_are_taken_out_unless_told_otherwise():
     assert [call.arguments for call in raw.agent_calls()] == [{"at": key}]
 
 
+def test_a_long_error_holds_no_half_of_a_secret():
+    key = "ghp_" + "a1B2" * 9
+
+    def reply(state: State) -> Any:
+        raise RuntimeError(f"{'x' * 260} {key}")
+
+    builder = StateGraph(State)
+    builder.add_node("reply", reply)
+    builder.add_edge(START, "reply")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    with pytest.raises(RuntimeError):
+        ask(graph, "a", "up")
+    (trace,) = thread_traces(graph)
+    assert "xxx" in trace.labels["error"]
+    assert key[:8] not in trace.labels["error"]
+
+
 def test_a_run_that_cannot_be_read_is_set_aside_or_ends_it():
     def reply(state: State) -> Any:
         return {"messages": [*state["messages"], 3]}

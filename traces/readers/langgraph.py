@@ -18,8 +18,6 @@ from tracetune.traces.readers.snapshots import Run, Task, is_snapshot, runs_of, 
 
 __all__ = ["LANGGRAPH"]
 
-_LONGEST_LABEL = 300
-
 
 def parts(record: Any) -> Iterator[tuple[str, Any]]:
     """Yield the snapshot, by its thread."""
@@ -57,7 +55,7 @@ def _trace(run: Run, id: str, context: Context) -> Trace:
     ended_by = _ended_by(run, chat, error)
     labels = {
         "ended_by": ended_by,
-        "error": error and error[:_LONGEST_LABEL],
+        "error": error,
         "failed_at": failed[0].name if failed else None,
         "thread": run.first.thread,
     }
