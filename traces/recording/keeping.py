@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 
@@ -13,6 +14,8 @@ from tracetune.traces.recording.sinks import Sink, StoreSink
 from tracetune.traces.redaction import Redactor
 
 __all__ = ["Keeper"]
+
+_LONGEST_LABEL = 300
 
 _REASONS = 100
 """Distinct reasons that are logged; a reason may name a run."""
@@ -36,12 +39,12 @@ class Keeper:
         self._hold = hold
         self._held: dict[str, Trace] = {}
         self._reasons: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a recorder may be collected anywhere, and lets go then
 
     def finish(self, run: LiveRun) -> None:
         """Keep a run, or hold it until its outcome is known."""
         try:
-            trace = self.redactor.trace(run.trace(self._agent, self._release))
+            trace = _shortened(self.redactor.trace(run.trace(self._agent, self._release)))
         except Exception as error:  # foreign messages may hold anything
             self.fault(f"{type(error).__name__}: {error}")
             return
@@ -78,16 +81,21 @@ class Keeper:
         """Wait until the sink has all; False when the time was not enough."""
         return self._sink.flush(timeout_s)
 
-    def close(self) -> None:
-        """Give the sink what is held, and wait until it has all."""
+    def let_go(self) -> None:
+        """Give the sink what is held."""
         with self._lock:
             held, self._held = list(self._held.values()), {}
         for trace in held:
             self._write(trace)
-        self.flush(None)
+
+    def forked(self) -> None:
+        """Begin anew in a child process, without what the parent holds."""
+        self._lock, self._held = threading.RLock(), {}
+        self._sink.forked()
 
     def fault(self, reason: str) -> None:
         """Count what could not be recorded, and log its reason once."""
+        reason = self.redactor.text(reason)  # it may show a login, and is cut when it is logged
         with self._lock:
             self.dropped += 1
             new = reason not in self._reasons and len(self._reasons) < _REASONS
@@ -105,3 +113,9 @@ class Keeper:
         with self._lock:
             self.recorded -= 1
         self.fault(f"{type(error).__name__}: {error}")
+
+
+def _shortened(trace: Trace) -> Trace:
+    """Cut long labels; not before redaction, which knows no half of a secret."""
+    labels = {name: text[:_LONGEST_LABEL] for name, text in trace.labels.items()}
+    return dataclasses.replace(trace, labels=labels)

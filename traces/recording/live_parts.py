@@ -1,28 +1,32 @@
-"""Pieces of a run while it goes on: its tool calls, and which messages were heard."""
+"""Pieces of a run while it goes on: what was heard of it, and how it reads as text."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date
 from typing import Any
+from uuid import UUID
 
 import orjson
-from langchain_core.messages import BaseMessage, ToolMessage
+from langchain_core.messages import BaseMessage, ToolMessage, convert_to_messages
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from tracetune.errors import InputError
-from tracetune.traces.model import Message, Step, Thought, ToolCall, Trace
+from tracetune.traces.model import Message, Step, Thought, Trace, plain_number
 from tracetune.traces.readers.base import json_text, reason_of
 from tracetune.traces.readers.blocks import blocks_of
 from tracetune.traces.readers.canonical import fields_of
+from tracetune.traces.recording.live_calls import LiveCall
 
 __all__ = [
-    "LONGEST_LABEL",
     "Heard",
-    "LiveCall",
     "Outcome",
+    "Stamps",
+    "chat_in",
+    "end_of",
     "labels_of",
     "plain",
     "reason",
@@ -32,11 +36,10 @@ __all__ = [
     "tool_message",
 ]
 
-LONGEST_LABEL = 300
-"""Characters of a label."""
-
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-_OURS = ("langgraph_", "ls_", "lc_", "checkpoint_", "tracetune_", "__", "task", "thread_id")
+_AGENT, _RELEASE = "tracetune_agent", "tracetune_release"  # as TunedPrompt stamps them
+_OURS = ("langgraph_", "ls_", "lc_", "checkpoint_", "tracetune_", "__")
+_KEPT_ELSEWHERE = ("task", "thread_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +65,15 @@ class Outcome:
 
     def on(self, trace: Trace) -> Trace:
         """Return the trace with what is known."""
-        known = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return dataclasses.replace(trace, **{k: v for k, v in known.items() if v is not None})
+        return dataclasses.replace(trace, **self._known())
 
+    def after(self, earlier: Outcome) -> Outcome:
+        """Return what is known of both; where both know, this goes first."""
+        return dataclasses.replace(earlier, **self._known())
 
-@dataclass(slots=True)
-class LiveCall:
-    """A tool call that may still be going on."""
-
-    name: str
-    arguments: Mapping[str, Any]
-    agent: str | None
-    result: str | None = None
-    error: str | None = None
-    started_at: datetime | None = None
-    began: float | None = None
-    latency_s: float | None = None
-
-    def done(self) -> bool:
-        return self.result is not None or self.error is not None
-
-    def end(self, result: str | None, error: str | None) -> None:
-        self.result, self.error = result, error
-        if self.began is not None:
-            self.latency_s = time.perf_counter() - self.began
-            self.began = None
-
-    def step(self) -> ToolCall:
-        return ToolCall(
-            self.name,
-            self.arguments,
-            self.result,
-            self.error,
-            self.started_at,
-            self.latency_s,
-            agent=self.agent,
-        )
+    def _known(self) -> dict[str, Any]:
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(slots=True)
@@ -123,6 +99,38 @@ class Heard:
         return new
 
 
+@dataclass(slots=True)
+class Stamps:
+    """The releases that a run and its calls of models are stamped with, and whose they are."""
+
+    found: list[tuple[str | None, str]] = field(default_factory=list)
+    by_prompt: bool = False
+    """Whether a `TunedPrompt` stamped, and not only the config of the run."""
+
+    def has(self, metadata: Mapping[str, Any]) -> bool:
+        """Whether there is no other stamp on it than those that were found."""
+        return _RELEASE not in metadata or _stamp(metadata) in self.found
+
+    def take(self, metadata: Mapping[str, Any], *, by_prompt: bool = False) -> bool:
+        """Take the stamp, and return whether there is one."""
+        if not metadata.get(_RELEASE):
+            return False
+        self.by_prompt |= by_prompt
+        if not self.has(metadata):
+            self.found.append(_stamp(metadata))
+        return True
+
+    def release(self, agent: str) -> str | None:
+        """Return the release all of the agent's steps were under; None where there were several."""
+        own = {release for name, release in self.found if name in (agent, None)}
+        releases = own or {release for _, release in self.found}
+        return releases.pop() if len(releases) == 1 else None
+
+
+def _stamp(metadata: Mapping[str, Any]) -> tuple[str | None, str]:
+    return metadata.get(_AGENT), str(metadata[_RELEASE])
+
+
 def spoken_in(message: BaseMessage) -> tuple[list[str], str]:
     """Return a reply's thoughts and its text."""
     said = message.content
@@ -137,10 +145,14 @@ def spoken_in(message: BaseMessage) -> tuple[list[str], str]:
 def tool_message(output: Any, id: str) -> ToolMessage | None:
     if isinstance(output, ToolMessage):
         return output
+    if isinstance(output, list):  # of Commands and messages
+        found = [tool_message(one, id) for one in output]
+        return next((m for m in found if m is not None and m.tool_call_id == id), None)
     update = getattr(output, "update", None)  # a Command, which a tool may give back
-    messages: Iterable[Any] = update.get("messages", ()) if isinstance(update, Mapping) else ()
-    found = [m for m in messages if isinstance(m, ToolMessage) and m.tool_call_id == id]
-    return found[0] if found else None
+    said = update.get("messages") if isinstance(update, Mapping) else None
+    messages: Sequence[Any] = said if isinstance(said, list | tuple) else [said]
+    answers = [m for m in messages if isinstance(m, ToolMessage) and m.tool_call_id == id]
+    return answers[0] if answers else None
 
 
 def text_of(output: Any) -> str:
@@ -151,8 +163,34 @@ def plain(value: Any) -> Any:
     """Return the value as JSON has it; what JSON cannot hold as text."""
     try:
         return orjson.loads(orjson.dumps(value, default=str, option=_JSON))
-    except (TypeError, ValueError):
-        return {} if isinstance(value, Mapping) else str(value)
+    except (TypeError, ValueError):  # half a character, say, or a number of more than 64 bits
+        pass
+    try:
+        return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+    except (TypeError, ValueError, RecursionError):
+        return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else str(value)
+
+
+def chat_in(inputs: Any) -> list[BaseMessage]:
+    """Return the messages of a run's input."""
+    said = inputs.get("messages") if isinstance(inputs, Mapping) else inputs
+    if not said or not isinstance(said, list | tuple | str | BaseMessage):
+        return []
+    try:
+        return convert_to_messages(said if isinstance(said, list) else [said])
+    except Exception:  # any runnable has inputs, and they need not be a chat
+        return []
+
+
+def end_of(error: BaseException) -> dict[str, str]:
+    """Return the labels of a run that the error ended."""
+    if isinstance(error, GraphBubbleUp):  # the graph around it asks a person, or goes on elsewhere
+        return {"ended_by": "interrupt"} if isinstance(error, GraphInterrupt) else {}
+    name = type(error).__name__
+    if name in ("CancelledError", "GeneratorExit", "KeyboardInterrupt"):
+        return {"ended_by": "cancelled"}
+    ended_by = "recursion_limit" if "Recursion" in name else "error"
+    return {"ended_by": ended_by, "error": f"{name}: {reason(error)}"}
 
 
 def reason(error: BaseException) -> str:
@@ -170,9 +208,11 @@ def steps_told(told: Iterable[Message | Thought | LiveCall]) -> tuple[Step, ...]
 def labels_of(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return what a run's metadata holds that is worth grouping by."""
     labels = {
-        name: str(value)[:LONGEST_LABEL]
-        for name, value in metadata.items()
-        if isinstance(value, str | int | float) and not name.startswith(_OURS)
+        name: str(value)
+        for name, found in metadata.items()
+        if isinstance(value := plain_number(found), str | int | float | date | UUID)
+        and not name.startswith(_OURS)
+        and name not in _KEPT_ELSEWHERE
     }
     thread = metadata.get("thread_id")
     return labels if thread is None else {**labels, "thread": str(thread)}

@@ -14,17 +14,19 @@ from langchain_core.messages import (
     HumanMessage,
     SystemMessage,
     ToolMessage,
-    convert_to_messages,
 )
+from langgraph.errors import GraphBubbleUp
 
 from tracetune.traces.failures import judged
 from tracetune.traces.model import Message, Thought, Trace
 from tracetune.traces.readers.blocks import flat
+from tracetune.traces.recording.live_calls import LiveCall, LiveCalls
 from tracetune.traces.recording.live_parts import (
-    LONGEST_LABEL,
     Heard,
-    LiveCall,
     Outcome,
+    Stamps,
+    chat_in,
+    end_of,
     labels_of,
     plain,
     reason,
@@ -36,7 +38,6 @@ from tracetune.traces.recording.live_parts import (
 
 __all__ = ["LiveRun"]
 
-_AGENT, _RELEASE = "tracetune_agent", "tracetune_release"  # as TunedPrompt stamps them
 _TASKS = ("tracetune_task", "task")
 _CREATED = "langchain_create_agent"
 
@@ -52,8 +53,8 @@ class LiveRun:
         """Runs within it, and itself, that have not ended."""
         self.metadata: dict[UUID, Mapping[str, Any]] = {}
         """Of the models that are at work."""
-        self.calls: dict[UUID, str] = {}
-        """Of the tools that are at work: the ids of their calls."""
+        self.calls: dict[UUID, LiveCall] = {}
+        """Of the tools that are at work."""
         self.paused = False
         self.outcome = Outcome()
         self._metadata = dict(metadata)
@@ -63,16 +64,17 @@ class LiveRun:
         self._own = {name, metadata.get("lc_agent_name")} - {None}
         self._created = metadata.get("ls_integration") == _CREATED
         self._steps: list[Message | Thought | LiveCall] = []
-        self._calls: dict[str, LiveCall] = {}
+        self._calls = LiveCalls()
         self._heard = Heard()
         self._waiting: list[Message] = []
         self._answers: set[str] = set()
+        self._foreign: set[str | None] = set()
         self._tokens: list[tuple[int, int]] = []
-        self._marks: list[tuple[str | None, str]] = []
+        self._stamps = Stamps()
         self._supersteps: set[int] = set()
         self._models = 0
         self._labels: dict[str, str] = {}
-        self._mark(metadata)
+        self._stamps.take(metadata)
 
     @property
     def thread(self) -> str | None:
@@ -82,11 +84,7 @@ class LiveRun:
 
     def asked(self, inputs: Any) -> None:
         """Take the input: what users said in it since the last answer."""
-        said = inputs.get("messages") if isinstance(inputs, Mapping) else inputs
-        if not said or not isinstance(said, list | tuple | str | BaseMessage):
-            return
-        said = said if isinstance(said, list) else [said]
-        for message in self._since_foreign(convert_to_messages(said)):
+        for message in self._since_foreign(chat_in(inputs)):
             if isinstance(message, HumanMessage):
                 text = flat(message.content)
                 self._waiting.append(Message("user", text))
@@ -109,7 +107,7 @@ class LiveRun:
     def model_called(self, messages: list[BaseMessage], metadata: Mapping[str, Any]) -> None:
         """Take what a model is given, as far as it is new."""
         agent = self._agent(metadata)
-        self._mark(metadata)
+        self._stamps.take(metadata, by_prompt=not self._stamps.has(metadata))
         self._models += 1
         if model := metadata.get("ls_model_name"):
             self._labels.setdefault("model", str(model))
@@ -117,11 +115,11 @@ class LiveRun:
             if isinstance(message, SystemMessage):
                 self._hear(message, "system", agent)
         self._flush()
-        for message in self._since_foreign(messages):
+        new = self._since_foreign(messages)
+        for message in new:
             if isinstance(message, HumanMessage):
                 self._hear(message, "user", agent)
-            elif isinstance(message, ToolMessage):
-                self._answered(message)
+        self._answered(new, agent)
 
     def model_answered(self, message: BaseMessage, metadata: Mapping[str, Any]) -> None:
         """Take what a model said: thoughts, text, tool calls."""
@@ -129,7 +127,7 @@ class LiveRun:
         agent = self._agent(metadata)
         if message.id:
             self._answers.add(message.id)
-        self._mark(message.response_metadata)
+        self._stamps.take(message.response_metadata, by_prompt=True)
         thoughts, text = spoken_in(message)
         if text:
             self._answers.add(text)
@@ -141,39 +139,41 @@ class LiveRun:
         if usage := message.usage_metadata:
             self._tokens.append((usage["input_tokens"], usage["output_tokens"]))
         for call in message.tool_calls:
-            self._call(call["id"], call["name"], call["args"], agent)
+            self._call(call["id"], call["name"], plain(call["args"]), agent)
         for bad in message.invalid_tool_calls:
             named = self._call(bad["id"], bad["name"] or "", {"unparsed": bad["args"]}, agent)
             named.error = bad["error"] or "its arguments are no JSON object"
 
-    def tool_began(self, id: str, name: str, inputs: Any, metadata: Mapping[str, Any]) -> None:
+    def tool_began(
+        self, run_id: UUID, id: str, name: str, inputs: Any, metadata: Mapping[str, Any]
+    ) -> None:
         """Take the start of a tool; `id` is that of the model's call or, without, of its run."""
         self._flush()
-        call = self._calls.get(id)
+        arguments = plain(inputs) if isinstance(inputs, Mapping) else {"input": plain(inputs)}
+        call = self._calls.beginning(id, name, arguments)
         if call is None:
-            arguments = inputs if isinstance(inputs, Mapping) else {"input": inputs}
             call = self._call(id, name, arguments, self._agent(metadata))
+        elif isinstance(inputs, Mapping):  # a person may have changed what the model asked for
+            call.name, call.arguments = name, arguments
+        self.calls[run_id] = call
         call.result = call.error = None  # it may run anew, after a pause or a retry
         call.began = time.perf_counter()
         call.started_at = call.started_at or datetime.now(UTC)
 
-    def tool_ended(self, id: str, output: Any) -> None:
+    def tool_ended(self, run_id: UUID, output: Any) -> None:
         """Take what a tool gave back."""
-        if call := self._calls.get(id):
-            message = tool_message(output, id)
-            text = text_of(output) if message is None else flat(message.content)
-            failed = message is not None and message.status == "error"
-            call.end(None if failed else text, text if failed else None)
+        if call := self.calls.pop(run_id, None):
+            self._end(call, output)
 
-    def tool_failed(self, id: str, error: BaseException) -> None:
-        """Take what a tool raised."""
-        if call := self._calls.get(id):
-            call.end(None, reason(error))
-
-    def tool_paused(self, id: str) -> None:
-        """Take that a tool waits for a person: it will run anew."""
-        if call := self._calls.get(id):
+    def tool_failed(self, run_id: UUID, error: BaseException) -> None:
+        """Take what a tool raised; one that waits for a person will run anew."""
+        call = self.calls.pop(run_id, None)
+        if call is None:
+            return
+        if isinstance(error, GraphBubbleUp):
             call.began = call.started_at = None
+        else:
+            call.end(None, reason(error))
 
     def ended(self, outputs: Any) -> None:
         """Take the output of the whole."""
@@ -182,9 +182,7 @@ class LiveRun:
         messages = outputs.get("messages") if isinstance(outputs, Mapping) else None
         if not isinstance(messages, list):
             return
-        for message in messages:
-            if isinstance(message, ToolMessage):
-                self._answered(message)
+        self._answered(messages, None)
         if messages and isinstance(last := messages[-1], AIMessage) and not self.paused:
             self._closed(last)
 
@@ -192,12 +190,7 @@ class LiveRun:
         """Take what ended the whole."""
         self._stop()
         self._flush()
-        name = type(error).__name__
-        if name in ("CancelledError", "GeneratorExit", "KeyboardInterrupt"):
-            self._labels["ended_by"] = "cancelled"
-            return
-        self._labels["ended_by"] = "recursion_limit" if "Recursion" in name else "error"
-        self._labels["error"] = f"{name}: {reason(error)}"[:LONGEST_LABEL]
+        self._labels |= end_of(error)
 
     def left_paused(self) -> None:
         """Take that nobody will resume it."""
@@ -215,7 +208,7 @@ class LiveRun:
         trace = Trace(
             id=self.id,
             agent=agent,
-            release=self._release(agent) if self._marks else release,
+            release=self._stamps.release(agent) if self._stamps.found else release,
             task=None if task is None else str(task),
             started_at=self._started_at,
             latency_s=self._active_s,
@@ -227,14 +220,10 @@ class LiveRun:
         )
         return self.outcome.on(judged(trace))
 
-    def _release(self, agent: str) -> str | None:
-        """Return the release all of the agent's steps were under; None where there were several."""
-        own = {release for name, release in self._marks if name in (agent, None)}
-        releases = own or {release for _, release in self._marks}
-        return releases.pop() if len(releases) == 1 else None
-
     def _turns(self) -> int | None:
-        if self._supersteps and not self._marks:  # TunedPrompt's limit counts calls of the model
+        if (
+            self._supersteps and not self._stamps.by_prompt
+        ):  # TunedPrompt's limit counts calls of the model
             return max(self._supersteps) - min(self._supersteps) + 1
         return self._models or None
 
@@ -265,35 +254,44 @@ class LiveRun:
         return messages[at:]
 
     def _is_own(self, answer: AIMessage) -> bool:
-        if answer.id in self._answers or flat(answer.content) in self._answers:
+        if answer.id in self._answers:
             return True
-        return any(call["id"] in self._calls for call in answer.tool_calls)
+        if answer.id in self._foreign:  # it may say what this run says later
+            return False
+        said = flat(answer.content) in self._answers
+        own = said or any(call["id"] in self._calls for call in answer.tool_calls)
+        if not own and answer.id is not None:
+            self._foreign.add(answer.id)
+        return own
 
     def _call(self, id: str | None, name: str, arguments: Any, agent: str | None) -> LiveCall:
-        call = LiveCall(name, plain(arguments), agent)
-        self._calls[id or f"call {len(self._calls)}"] = call
+        call = self._calls.add(id, name, arguments, agent)
         self._steps.append(call)
         return call
 
-    def _answered(self, message: ToolMessage) -> None:
-        call = self._calls.get(message.tool_call_id)
-        if call is not None and not call.done():
-            self.tool_ended(message.tool_call_id, message)
+    def _answered(self, messages: list[Any], agent: str | None) -> None:
+        """Take the results of tools that no callback told of, the newest first."""
+        for message in reversed(messages):
+            if not isinstance(message, ToolMessage):
+                continue
+            text = flat(message.content)
+            if call := self._calls.answered_by(message.tool_call_id, text, agent):
+                self._end(call, message)
+
+    def _end(self, call: LiveCall, output: Any) -> None:
+        message = tool_message(output, call.id)
+        text = text_of(output) if message is None else flat(message.content)
+        failed = message is not None and message.status == "error"
+        call.end(None if failed else text, text if failed else None)
 
     def _closed(self, last: AIMessage) -> None:
         """Take the last answer, which need not be a model's."""
         text = flat(last.content)
-        self._mark(last.response_metadata)
-        if _RELEASE in last.response_metadata and "ended_by" in last.response_metadata:
+        stamped = self._stamps.take(last.response_metadata, by_prompt=True)
+        if stamped and "ended_by" in last.response_metadata:
             self._labels["ended_by"] = str(last.response_metadata["ended_by"])
         elif text and not self._is_own(last):
             self._steps.append(Message("assistant", text))
-
-    def _mark(self, metadata: Mapping[str, Any]) -> None:
-        if release := metadata.get(_RELEASE):
-            mark = (metadata.get(_AGENT), str(release))
-            if mark not in self._marks:
-                self._marks.append(mark)
 
     def _stop(self) -> None:
         if self._began is not None:

@@ -16,7 +16,7 @@ _PAUSED = 1000
 """Paused runs that are kept in mind; beyond them the oldest ends as it stands."""
 
 _CUT = 1000
-"""Runs that are known to have been cut off: nothing that begins in them is recorded."""
+"""Runs in which nothing is recorded: what a cancelled run left behind, edits of a state."""
 
 
 class LiveRuns:
@@ -43,6 +43,10 @@ class LiveRuns:
         while self._paused:
             self._left(next(iter(self._paused)))
 
+    def forget_paused(self) -> None:
+        """Leave all that pause to somebody else."""
+        self._paused.clear()
+
     def enter(
         self,
         run_id: UUID,
@@ -55,7 +59,7 @@ class LiveRuns:
         if run_id in self._runs:  # the recorder was passed twice
             return None
         run = self._runs.get(parent_run_id) if parent_run_id else None
-        if run is None and parent_run_id in self._cut:  # what a cancelled run left behind
+        if run is None and (parent_run_id in self._cut or _edits_state(name, metadata)):
             self._cut[run_id] = None
             return None
         if run is None:
@@ -120,3 +124,8 @@ class LiveRuns:
         run = self._paused.pop(thread)
         run.left_paused()
         self.ended.append(run)
+
+
+def _edits_state(name: str | None, metadata: Mapping[str, Any]) -> bool:
+    # `update_state` has callbacks told of itself, under the graph's name and this.
+    return (name or "").endswith("UpdateState") and "thread_id" in metadata

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import functools
 import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
@@ -15,12 +15,12 @@ from uuid import UUID
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
-from langgraph.errors import GraphBubbleUp
 from typing_extensions import override
 
 from tracetune.errors import InputError
 from tracetune.traces.model import Trace
 from tracetune.traces.recording.keeping import Keeper
+from tracetune.traces.recording.lifetime import watch
 from tracetune.traces.recording.live_parts import Outcome
 from tracetune.traces.recording.live_runs import LiveRuns
 from tracetune.traces.recording.sinks import sink_of
@@ -95,7 +95,7 @@ class TraceRecorder(GraphCallbackHandler):
         self._keeper = Keeper(sink_of(sink), agent, release, redactor or Redactor(), hold)
         self._lock = threading.Lock()
         self._runs = LiveRuns()
-        _close_at_exit(self)
+        self._at_exit = watch(self)
 
     @property
     def recorded(self) -> int:
@@ -139,7 +139,7 @@ class TraceRecorder(GraphCallbackHandler):
         with self._lock:
             run = self._runs.named(id)
             if run is not None:
-                run.outcome = known
+                run.outcome = known.after(run.outcome)
         if run is None:
             self._keeper.outcome(id, known)
 
@@ -153,12 +153,27 @@ class TraceRecorder(GraphCallbackHandler):
 
     def close(self) -> None:
         """Record what still waits: for its outcome, or for a person. Python does so at its end."""
+        self._record_what_waits()
+        self._keeper.flush(None)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # its arguments may have been refused
+            atexit.unregister(self._at_exit)
+            self._record_what_waits()
+
+    def _record_what_waits(self) -> None:
         with self._lock:
             self._runs.leave_paused()
             ended, self._runs.ended = self._runs.ended, []
         for run in ended:
             self._keeper.finish(run)
-        self._keeper.close()
+        self._keeper.let_go()
+
+    def forked(self) -> None:
+        """Begin anew in a child process: what waits is the parent's, and no lock is ever freed."""
+        self._lock = threading.Lock()
+        self._runs.forget_paused()
+        self._keeper.forked()
 
     @override
     @_guarded
@@ -256,16 +271,15 @@ class TraceRecorder(GraphCallbackHandler):
         run = self._runs.enter(run_id, parent_run_id, None, name, told)
         if run is None:
             return
-        call = run.calls[run_id] = str(kwargs.get("tool_call_id") or run_id)
-        run.tool_began(call, name, input_str if inputs is None else inputs, told)
+        call = str(kwargs.get("tool_call_id") or run_id)
+        run.tool_began(run_id, call, name, input_str if inputs is None else inputs, told)
 
     @override
     @_guarded
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if (run := self._runs.get(run_id)) is None:
             return
-        call = run.calls.pop(run_id, "")
-        run.tool_ended(call, output)
+        run.tool_ended(run_id, output)
         self._runs.end(run_id)
 
     @override
@@ -273,11 +287,7 @@ class TraceRecorder(GraphCallbackHandler):
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         if (run := self._runs.get(run_id)) is None:
             return
-        call = run.calls.pop(run_id, "")
-        if isinstance(error, GraphBubbleUp):
-            run.tool_paused(call)
-        else:
-            run.tool_failed(call, error)
+        run.tool_failed(run_id, error)
         self._runs.fail(run_id, error)
 
     def _model_called(
@@ -292,13 +302,3 @@ class TraceRecorder(GraphCallbackHandler):
             return
         run.metadata[run_id] = metadata
         run.model_called(messages, metadata)
-
-
-def _close_at_exit(recorder: TraceRecorder) -> None:
-    known = weakref.ref(recorder)
-
-    def close() -> None:
-        if (living := known()) is not None:
-            living.close()
-
-    atexit.register(close)

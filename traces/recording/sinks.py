@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import thread as pool
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
@@ -16,7 +20,7 @@ from tracetune.errors import InputError
 from tracetune.traces.model import Trace
 
 if TYPE_CHECKING:
-    from langgraph.store.base import BaseStore
+    from langgraph.store.base import BaseStore, Item
 
 __all__ = [
     "FileSink",
@@ -31,6 +35,10 @@ __all__ = [
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _NAMESPACE = "tracetune_traces"
 _PAGE = 500
+_LOOK_S = 0.2
+"""Seconds between two looks at whether the loop of an async store still runs."""
+
+Found = TypeVar("Found")
 
 Failed = Callable[[str, Exception], None]
 """Told the id of a trace that could not be kept, and why."""
@@ -45,6 +53,10 @@ class Sink(Protocol):
 
     def flush(self, timeout_s: float | None) -> bool:
         """Wait until all is kept; False when the time was not enough."""
+        ...
+
+    def forked(self) -> None:
+        """Begin anew in a child process, which has neither threads nor free locks."""
         ...
 
 
@@ -74,7 +86,8 @@ class FileSink:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._torn = False
+        self._torn: bool | None = None
+        """Whether the file's last line has no end; None until it was looked at."""
 
     def write(self, trace: Trace, failed: Failed) -> None:
         try:
@@ -85,8 +98,13 @@ class FileSink:
     def flush(self, timeout_s: float | None) -> bool:
         return True
 
+    def forked(self) -> None:
+        self._lock = threading.Lock()
+
     def _append(self, line: bytes) -> None:
         with self._lock:
+            if self._torn is None:
+                self._torn = _is_torn(self._path)
             try:
                 file = self._open()
             except FileNotFoundError:
@@ -115,14 +133,14 @@ class StoreSink:
 
     def __init__(self, store: BaseStore) -> None:
         self._store = store
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tracetune-recorder")
-        self._open: set[Future[None]] = set()
+        # That of LangGraph's async stores.
+        self._loop: asyncio.AbstractEventLoop | None = getattr(store, "_loop", None)
+        self.forked()
 
     def write(self, trace: Trace, failed: Failed) -> None:
         def put() -> None:
             try:
-                row = json.loads(_line(trace))
-                self._store.put(traces_namespace(trace.agent), trace.id, row, index=False)
+                self._put(trace)
             except Exception as error:  # a store may raise anything
                 failed(trace.id, error)
 
@@ -132,19 +150,41 @@ class StoreSink:
         """Change a trace that was put before, soon."""
 
         def put() -> None:
-            namespace = traces_namespace(agent)
             try:
-                if (item := self._store.get(namespace, id)) is None:
+                if (item := self._get(agent, id)) is None:
                     raise LookupError("the store has no such trace")
-                row = change(Trace.from_dict(item.value)).to_dict()
-                self._store.put(namespace, id, row, index=False)
+                self._put(change(Trace.from_dict(item.value)))
             except Exception as error:  # a store may raise anything
                 failed(id, error)
 
         self._do(put)
 
     def flush(self, timeout_s: float | None) -> bool:
-        return not wait(list(self._open), timeout_s).not_done
+        ends_at = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left = max(0.0, ends_at - time.monotonic())
+            if not (wait(list(self._open), min(left, _LOOK_S)).not_done):
+                return True
+            if left == 0 or (self._loop is not None and not self._loop.is_running()):
+                return False
+
+    def forked(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tracetune-recorder")
+        self._open: set[Future[None]] = set()
+
+    def _put(self, trace: Trace) -> None:
+        row = json.loads(_line(trace))
+        namespace = traces_namespace(trace.agent)
+        if self._loop is None:
+            self._store.put(namespace, trace.id, row, index=False)
+        else:
+            _in_loop(self._store.aput(namespace, trace.id, row, index=False), self._loop)
+
+    def _get(self, agent: str, id: str) -> Item | None:
+        namespace = traces_namespace(agent)
+        if self._loop is None:
+            return self._store.get(namespace, id)
+        return _in_loop(self._store.aget(namespace, id), self._loop)
 
     def _do(self, put: Callable[[], None]) -> None:
         try:
@@ -171,6 +211,9 @@ class FunctionSink:
     def flush(self, timeout_s: float | None) -> bool:
         return True
 
+    def forked(self) -> None:
+        pass
+
 
 def stored_traces(store: BaseStore, agent: str) -> Iterator[dict[str, Any]]:
     """Yield what a recorder put into the store for the agent, for `read_traces`; in no order.
@@ -189,6 +232,41 @@ def stored_traces(store: BaseStore, agent: str) -> Iterator[dict[str, Any]]:
 def traces_namespace(agent: str) -> tuple[str, str]:
     """Where a store holds the agent's recorded traces, each under its id."""
     return _NAMESPACE, agent.replace(".", "·") or "·"  # a namespace's label holds no dot
+
+
+def _in_loop(asked: Coroutine[Any, Any, Found], loop: asyncio.AbstractEventLoop) -> Found:
+    """Return what the loop of a store gives; a loop that stopped is not waited for at Python's end.
+
+    Raises:
+        RuntimeError: The loop is closed, or has stopped and Python ends.
+    """
+    try:
+        future = asyncio.run_coroutine_threadsafe(asked, loop)
+    except RuntimeError:
+        asked.close()
+        raise
+    while True:
+        try:
+            return future.result(_LOOK_S)
+        except TimeoutError:
+            if future.done():  # it is the store's own
+                raise
+            # As the executor's own threads know it; `atexit` runs only when they have ended.
+            if not loop.is_running() and getattr(pool, "_shutdown", False):
+                future.cancel()
+                raise RuntimeError("the store's event loop has stopped") from None
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether the last line of the file was cut off, by a full disk or the end of a process."""
+    if not path.is_file():  # a pipe would wait for its other end
+        return False
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read() != b"\n"
+    except OSError:  # it is empty, or may only be written
+        return False
 
 
 def _line(trace: Trace) -> bytes:

@@ -7,6 +7,7 @@ import math
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
@@ -24,15 +26,15 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
-from langgraph.types import Command, interrupt
+from langgraph.types import Command, Send, interrupt
 
 from tracetune.errors import InputError, NotFoundError
 from tracetune.stores.backends import open_store
@@ -120,6 +122,7 @@ def sums(*answers: Any) -> Any:
     return create_agent(Model(script=list(script)), [add, find], system_prompt="You add.")
 
 
+DAY = date(2026, 11, 22)
 ASK: Any = {"messages": [("user", "1 + 2?")]}
 
 STEPS = (
@@ -792,3 +795,240 @@ def test_step_limit_of_the_release_ends_the_run(
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TraceRecorder(**arguments)
+
+
+def test_what_is_no_chat_is_one_run_all_the_same(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    run_id = uuid.uuid4()
+    agents = [sums(), sums()]
+
+    def both(numbers: list[int]) -> list[Any]:
+        return [agents[n].invoke(ASK) for n in numbers]
+
+    RunnableLambda(both).invoke([0, 1], {"callbacks": [recorder], "run_id": run_id})
+    (trace,) = traces
+    assert (trace.id, trace.attempts) == (str(run_id), 2)
+
+
+def test_input_that_the_graph_refuses_is_a_failed_run(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    with pytest.raises(ValueError, match="weird"):
+        sums().invoke({"messages": [{"role": "weird", "content": ""}]}, {"callbacks": [recorder]})
+    (trace,) = traces
+    assert trace.success is False
+
+
+def test_answer_in_the_words_of_an_earlier_run_tells_none_of_it_again(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    script = [says("Sure."), says("Sure.", ("add", {"a": 1, "b": 2}, "c1")), says("It is 3.")]
+    agent: Any = create_agent(Model(script=script), [add], checkpointer=InMemorySaver())
+    config: Any = {"callbacks": [recorder], "configurable": {"thread_id": "t"}}
+    agent.invoke({"messages": [("user", "Hi.")]}, config)
+    agent.invoke(ASK, config)
+    assert timeless(traces[1]) == (
+        Message("user", "1 + 2?"),
+        Message("assistant", "Sure."),
+        ToolCall("add", {"a": 1, "b": 2}, "3"),
+        Message("assistant", "It is 3."),
+    )
+
+
+def test_agents_whose_models_count_their_calls_alike_do_not_mix(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    script = [says("", ("add", {"a": 1, "b": 2}, "call_0")), says("It is 3.")]
+    inner = create_agent(Model(script=script), [add], name="inner")
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask the inner agent."""
+        return inner.invoke(ASK)["messages"][-1].text
+
+    script = [says("", ("ask", {"question": "1 + 2?"}, "call_0")), says("3.")]
+    create_agent(Model(script=script), [ask]).invoke(ASK, {"callbacks": [recorder]})
+    asked, added = (s for s in traces[0].steps if isinstance(s, ToolCall))
+    assert (asked.name, asked.result) == ("ask", "It is 3.")
+    assert (added.name, added.result, added.agent) == ("add", "3", "inner")
+    assert asked.latency_s is not None
+    assert added.latency_s is not None
+    assert added.latency_s < asked.latency_s
+
+
+def test_agents_side_by_side_whose_calls_are_named_alike_do_not_mix(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    def one(n: int) -> Any:
+        calls = [says("", ("add", {"a": n, "b": 1}, "call_0")), says("Done.")]
+        return create_agent(Model(script=calls), [add], name=f"agent{n}")
+
+    agents = [one(n) for n in range(4)]
+
+    def work(state: Any) -> dict[str, Any]:
+        return {"messages": agents[state["n"]].invoke(ASK)["messages"][-1:]}
+
+    built = StateGraph(MessagesState).add_node("work", work)
+    built.add_conditional_edges(START, lambda _: [Send("work", {"n": n}) for n in range(4)])
+    built.compile().invoke(ASK, {"callbacks": [recorder]})
+    made = {(s.agent, s.result) for s in traces[0].steps if isinstance(s, ToolCall)}
+    assert made == {(f"agent{n}", str(n + 1)) for n in range(4)}
+
+
+def test_tools_by_hand_whose_calls_are_named_alike_each_get_their_result(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    model = Model(script=[*(says("", ("ping", {"host": h}, "0")) for h in "ab"), says("Up.")])
+
+    def reply(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [model.invoke(state["messages"])]}
+
+    def ping(state: MessagesState) -> dict[str, Any]:
+        last = state["messages"][-1]
+        assert isinstance(last, AIMessage)
+        host = last.tool_calls[0]["args"]["host"]
+        return {"messages": [ToolMessage(f"pong {host}", tool_call_id="0")]}
+
+    built = StateGraph(MessagesState)
+    built.add_node("reply", reply).add_node("ping", ping).add_edge(START, "reply")
+    built.add_conditional_edges("reply", tools_condition, {"tools": "ping", "__end__": "__end__"})
+    built.add_edge("ping", "reply").compile().invoke(ASK, {"callbacks": [recorder]})
+    results = [s.result for s in traces[0].steps if isinstance(s, ToolCall)]
+    assert results == ["pong a", "pong b"]
+
+
+def test_call_that_a_person_changed_is_told_as_it_was_made(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    script = [says("", ("add", {"a": 1, "b": 2}, "c1")), says("It is 11.")]
+    asking: Any = HumanInTheLoopMiddleware(interrupt_on={"add": True})
+    agent = create_agent(
+        Model(script=script), [add], middleware=[asking], checkpointer=InMemorySaver()
+    )
+    config: Any = {"callbacks": [recorder], "configurable": {"thread_id": "t"}}
+    agent.invoke(ASK, config)
+    edited = {"type": "edit", "edited_action": {"name": "add", "args": {"a": 5, "b": 6}}}
+    agent.invoke(Command(resume={"decisions": [edited]}), config)
+    assert timeless(traces[0])[1] == ToolCall("add", {"a": 5, "b": 6}, "11")
+
+
+def test_state_that_is_edited_during_a_pause_is_no_run(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    script = [says("I add.", ("add", {"a": 1, "b": 2}, "c1")), says("It is 3.")]
+    config: Any = {"configurable": {"thread_id": "t"}}
+    graph = graph_of(
+        Model(script=script), checkpointer=InMemorySaver(), interrupt_before=["tools"]
+    ).with_config(callbacks=[recorder])
+    graph.invoke(ASK, config)
+    last = graph.get_state(config).values["messages"][-1]
+    last.tool_calls[0]["args"]["b"] = 5
+    graph.update_state(config, {"messages": [last]})
+    graph.invoke(None, config)
+    (trace,) = traces
+    assert timeless(trace)[-2:] == (
+        ToolCall("add", {"a": 1, "b": 5}, "6"),
+        Message("assistant", "It is 3."),
+    )
+
+
+def test_agent_within_a_graph_that_asks_a_person_or_hands_over_has_not_failed(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    def ask(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(interrupt("Name?"))]}
+
+    def hand_over(state: MessagesState) -> Any:
+        return Command(graph=Command.PARENT, goto="__end__")
+
+    for node in (ask, hand_over):
+        inner = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile()
+        outer = StateGraph(MessagesState)
+        outer.add_node("inner", inner.with_config(callbacks=[recorder]))
+        outer.add_edge(START, "inner")
+        config: Any = {"configurable": {"thread_id": "t"}}
+        outer.compile(checkpointer=InMemorySaver()).invoke(ASK, config)
+    asked, handed = traces
+    assert (asked.success, asked.labels.get("ended_by")) == (None, "interrupt")
+    assert (handed.success, handed.labels.get("ended_by")) == (None, None)
+
+
+def test_tool_that_gives_several_commands_and_messages(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    @tool
+    def several() -> Any:
+        """Give back a result and more."""
+        more = Command(update={"messages": [HumanMessage("Mind the gap.")]})
+        return [more, ToolMessage("Here.", tool_call_id="c1")]
+
+    agent = create_agent(Model(script=[says("", ("several", {}, "c1")), says("Fine.")]), [several])
+    agent.invoke(ASK, {"callbacks": [recorder]})
+    assert timeless(traces[0])[1] == ToolCall("several", {}, "Here.")
+
+
+def test_arguments_that_json_hardly_holds_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    recorder = TraceRecorder(path, agent="odd")
+    given = {"a": 2**70, "b": float("nan"), "half": "\ud83d", "c": 1}
+    sums(says("", ("add", given, "c1")), says("Much.")).invoke(ASK, {"callbacks": [recorder]})
+    (trace,) = read_traces(path, strict=True)
+    call = next(s for s in trace.steps if isinstance(s, ToolCall))
+    assert call.arguments == {"a": 2**70, "b": None, "half": "?", "c": 1}
+
+
+def test_metadata_of_any_plain_kind_are_labels(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    user = uuid.uuid4()
+    told = {"task": "t", "task_type": "refund", "user": user, "shard": np.int64(3), "day": DAY}
+    sums().invoke(ASK, {"callbacks": [recorder], "metadata": told})
+    assert traces[0].labels == {
+        "task_type": "refund",
+        "user": str(user),
+        "shard": "3",
+        "day": "2026-11-22",
+    }
+
+
+def test_long_labels_hold_no_half_of_a_secret(traces: list[Trace]) -> None:
+    key = "ghp_" + "aB3dE5gH7jK9" * 3
+    recorder = TraceRecorder(traces.append, agent="sums")
+    agent = sums(RuntimeError(f"{'x' * 260} {key}"))
+    with pytest.raises(RuntimeError):
+        agent.invoke(ASK, {"callbacks": [recorder], "metadata": {"note": f"{'x' * 280} {key}"}})
+    labels = traces[0].labels
+    assert not [name for name, text in labels.items() if key[:8] in text or len(text) > 300]
+
+
+def test_reason_why_nothing_was_recorded_shows_no_login(caplog: pytest.LogCaptureFixture) -> None:
+    def sink(trace: Trace) -> None:
+        raise OSError("cannot reach postgresql://ana:hunter2secret@db/x")
+
+    sums().invoke(ASK, {"callbacks": [TraceRecorder(sink, agent="sums")]})
+    assert "cannot reach postgresql://" in caplog.text
+    assert "hunter2secret" not in caplog.text
+
+
+def test_outcomes_during_a_run_add_up(traces: list[Trace]) -> None:
+    run_id = uuid.uuid4()
+    recorder = TraceRecorder(traces.append, agent="sums")
+
+    def rate(numbers: Any) -> None:
+        recorder.outcome(run_id, success=False, score=0.5)
+        recorder.outcome(run_id, success=True)
+        recorder.outcome(run_id, feedback="short")
+
+    RunnableLambda(rate).invoke("", {"callbacks": [recorder], "run_id": run_id})
+    (trace,) = traces
+    assert (trace.success, trace.score, trace.feedback) == (True, 0.5, "short")
+
+
+def test_stamped_config_counts_steps_of_the_graph(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    desk = ProceduralMemory(InMemoryStore(), "p").agent("sums")
+    release = desk.commit(prompts={"main": "Add."}, promote=True)
+    sums().invoke(ASK, stamp({"callbacks": [recorder]}, release))
+    assert (traces[0].release, traces[0].turns) == (release.id, 3)

@@ -1,0 +1,82 @@
+"""Files and stores that are not as they should be when a trace comes."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+from langgraph.store.base.batch import AsyncBatchedBaseStore
+
+from tracetune.traces.read import read_traces
+from tracetune.traces.recording.recorder import TraceRecorder
+
+CUT = b'{"id": "a", "agent": "loud"}\n{"id": "b", "age'
+
+
+def test_line_that_another_process_left_half_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(CUT)
+    recorder = TraceRecorder(path, agent="loud")
+    for _ in range(2):
+        RunnableLambda(str.upper).invoke("hello", {"callbacks": [recorder]})
+    bad: list[int] = []
+    traces = list(read_traces(path, on_bad=lambda one: bad.append(one.position)))
+    assert (len(traces), bad) == (3, [2])
+    assert b"\n\n" not in path.read_bytes()
+
+
+ASYNC_STORE = """
+import asyncio
+from langchain_core.runnables import RunnableLambda
+from langgraph.store.base.batch import AsyncBatchedBaseStore
+from tracetune import TraceRecorder
+
+
+class Store(AsyncBatchedBaseStore):
+    async def abatch(self, ops):
+        await asyncio.sleep(3600)
+
+    def batch(self, ops):
+        return asyncio.run_coroutine_threadsafe(self.abatch(ops), self._loop).result()
+
+
+async def main():
+    recorder = TraceRecorder(Store(), agent="loud", hold={hold})
+    await RunnableLambda(str.upper).ainvoke("hello", {{"callbacks": [recorder]}})
+    return recorder
+
+
+loop = asyncio.new_event_loop()
+recorder = loop.run_until_complete(main())
+assert recorder.flush() is {flushed}
+"""
+
+
+@pytest.mark.parametrize(("hold", "flushed"), [(0, False), (5, True)])
+def test_loop_of_a_store_that_stopped_keeps_no_process_alive(hold: int, flushed: bool) -> None:
+    code = ASYNC_STORE.format(hold=hold, flushed=flushed)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], timeout=60, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert "RuntimeError: the store's event loop has stopped" in ended.stderr
+
+
+def test_time_that_a_store_takes_too_long_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(AsyncBatchedBaseStore):
+        async def abatch(self, ops: object) -> list[object]:  # type: ignore[override]
+            raise TimeoutError("no connection within 30 s")
+
+        def batch(self, ops: object) -> list[object]:  # type: ignore[override]
+            raise NotImplementedError
+
+    async def main() -> int:
+        recorder = TraceRecorder(Slow(), agent="loud")
+        await RunnableLambda(str.upper).ainvoke("hello", {"callbacks": [recorder]})
+        assert await recorder.aflush(10)
+        return recorder.dropped
+
+    assert asyncio.run(main()) == 1
+    assert "TimeoutError: no connection within 30 s" in caplog.text
