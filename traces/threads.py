@@ -57,7 +57,7 @@ def thread_traces(
     lacking = None if threads is None else "history"
     if threads is None:
         with _told(None):
-            threads = _saved(saver.list(None))
+            threads = sorted({_thread_of(one) for one in saver.list(None)})
     for id in threads:
         config: Any = {"configurable": {"thread_id": id}}
         with _told(id):
@@ -81,8 +81,8 @@ async def athread_traces(
     limit = recursion_limit or _limit_of(live)
     lacking = None if threads is None else "history"
     if threads is None:
-        with _told(None):
-            threads = _saved([one async for one in saver.alist(None)])
+        with _told(None):  # one by one: all the checkpoints there are may not fit into memory
+            threads = sorted({_thread_of(one) async for one in saver.alist(None)})
     for id in threads:
         config: Any = {"configurable": {"thread_id": id}}
         with _told(id):
@@ -120,7 +120,7 @@ def server_traces(
         with _told(None):
             while page := client.threads.search(limit=_PAGE, offset=len(threads)):
                 threads += [str(one["thread_id"]) for one in page]
-    for id in threads:
+    for id in dict.fromkeys(threads):  # one that began meanwhile moved the others on
         runs: list[Any] = []
         found: list[Any] = []
         with _told(id, may_be_gone=lacking is None):
@@ -145,7 +145,7 @@ async def aserver_traces(
         with _told(None):
             while page := await client.threads.search(limit=_PAGE, offset=len(threads)):
                 threads += [str(one["thread_id"]) for one in page]
-    for id in threads:
+    for id in dict.fromkeys(threads):  # one that began meanwhile moved the others on
         runs: list[Any] = []
         found: list[Any] = []
         with _told(id, may_be_gone=lacking is None):
@@ -216,8 +216,8 @@ def _limit_of(source: Any) -> int | None:
     return limit if isinstance(limit, int) else None
 
 
-def _saved(found: Iterable[CheckpointTuple]) -> list[str]:
-    return sorted({str(_place(one)["thread_id"]) for one in found})
+def _thread_of(one: CheckpointTuple) -> str:
+    return str(_place(one)["thread_id"])
 
 
 def _is_root(one: CheckpointTuple) -> bool:

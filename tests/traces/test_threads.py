@@ -1,10 +1,13 @@
 """Runs read live from checkpointers: graphs and savers, in memory and on SQLite."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import json
+import weakref
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
@@ -12,11 +15,13 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph_sdk.client import SyncLangGraphClient
 from typing_extensions import TypedDict
 
 from tracetune.errors import TraceError
@@ -26,7 +31,7 @@ from tracetune.stores.middleware import TunedPrompt
 from tracetune.traces.model import ToolCall, Trace
 from tracetune.traces.read import BadRecord
 from tracetune.traces.redaction import Redactor
-from tracetune.traces.threads import athread_traces, thread_traces
+from tracetune.traces.threads import athread_traces, server_traces, thread_traces
 
 ANSWERED = (("look", "found it", None), ("look", "found it", None))
 
@@ -281,3 +286,57 @@ def test_a_run_that_cannot_be_read_is_set_aside_or_ends_it():
     assert ["messages[2] is 3, expected a chat message" in b.reason for b in bad] == [True]
     with pytest.raises(TraceError, match="expected a chat message"):
         list(thread_traces(graph, strict=True))
+
+
+async def test_checkpoints_of_all_threads_are_not_kept_to_find_the_threads():
+    class Counting(InMemorySaver):
+        kept = most = 0
+
+        async def alist(self, config: Any, **more: Any) -> AsyncIterator[CheckpointTuple]:
+            for number in range(50):
+                big: Any = Big()
+                one = CheckpointTuple({"configurable": {"thread_id": str(number)}}, big, {})
+                weakref.finalize(one.checkpoint, self.let_go)
+                self.kept += 1
+                self.most = max(self.most, self.kept)
+                yield one
+                del one, big
+
+        def let_go(self) -> None:
+            self.kept -= 1
+
+    class Big(dict[str, Any]):
+        """A checkpoint."""
+
+    saver = Counting()
+    found = athread_traces(saver)
+    with pytest.raises(TraceError):
+        await anext(found)
+    assert saver.most < 5
+
+
+def test_thread_that_two_pages_show_is_read_once():
+    """A thread that begins while the pages are read moves the others on."""
+    place = {"thread_id": "99", "checkpoint_id": "1", "checkpoint_ns": ""}
+    run = {"run_id": "r", "status": "success"}
+    history = {
+        **{"values": {"messages": [{"role": "user", "content": "Hi."}]}, "next": [], "tasks": []},
+        **{"checkpoint": place, "metadata": {"run_id": "r", "source": "input", "step": -1}},
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = json.loads(request.content) if request.content else {}
+        if request.url.path == "/threads/search":
+            pages = {0: range(100), 100: range(99, 120)}
+            return httpx.Response(
+                200, json=[{"thread_id": str(n)} for n in pages.get(asked["offset"], ())]
+            )
+        if not request.url.path.startswith("/threads/99/"):
+            return httpx.Response(200, json=[])
+        if request.url.path.endswith("/runs"):
+            return httpx.Response(200, json=[] if "offset=1" in str(request.url) else [run])
+        return httpx.Response(200, json=[] if asked.get("before") else [history])
+
+    http = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://server")
+    (trace,) = server_traces(SyncLangGraphClient(http))
+    assert trace.id == "99/r"
