@@ -68,6 +68,11 @@ class LiveRuns:
         run.going.add(run_id)
         return run
 
+    def join(self, run_id: UUID, parent_run_id: UUID | None) -> None:
+        """Take what is no run by itself: what begins in it belongs where it does."""
+        if parent_run_id in self._runs or parent_run_id in self._cut:
+            self.enter(run_id, parent_run_id, None, None, {})
+
     def _begin(
         self, run_id: UUID, inputs: Any, name: str | None, metadata: Mapping[str, Any]
     ) -> LiveRun:

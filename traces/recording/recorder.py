@@ -290,6 +290,29 @@ class TraceRecorder(GraphCallbackHandler):
         run.tool_failed(run_id, error)
         self._runs.fail(run_id, error)
 
+    @override
+    @_guarded
+    def on_retriever_start(
+        self,
+        serialized: Any,
+        query: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._runs.join(run_id, parent_run_id)  # some ask a model
+
+    @override
+    @_guarded
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._runs.end(run_id)
+
+    @override
+    @_guarded
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._runs.fail(run_id, error)
+
     def _model_called(
         self,
         messages: list[BaseMessage],

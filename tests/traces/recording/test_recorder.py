@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
@@ -26,6 +28,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -1032,3 +1035,32 @@ def test_stamped_config_counts_steps_of_the_graph(
     release = desk.commit(prompts={"main": "Add."}, promote=True)
     sums().invoke(ASK, stamp({"callbacks": [recorder]}, release))
     assert (traces[0].release, traces[0].turns) == (release.id, 3)
+
+
+def test_model_of_a_retriever_is_part_of_the_run(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    class Rewriting(BaseRetriever):
+        model: Model
+
+        def _get_relevant_documents(
+            self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+        ) -> list[Document]:
+            config: Any = {"callbacks": run_manager.get_child()}
+            return [Document(self.model.invoke(query, config).text)]
+
+    retriever = Rewriting(model=Model(script=[says("felines"), ValueError("gone")]))
+
+    @tool
+    def look(query: str) -> str:
+        """Look something up."""
+        return retriever.invoke(query)[0].page_content
+
+    look_up = ("look", {"query": "cats"}, "c1")
+    agent = create_agent(Model(script=[says("", look_up), says("Found.")]), [look])
+    agent.invoke(ASK, {"callbacks": [recorder]})
+    assert traces[0].tokens_in == 30
+    assert Message("assistant", "felines") in traces[0].steps
+    with pytest.raises(ValueError, match="gone"):
+        RunnableLambda(retriever.invoke).invoke("cats", {"callbacks": [recorder]})
+    assert [trace.success for trace in traces] == [None, False]
