@@ -69,7 +69,7 @@ class Keeper:
             self._write(self.redactor.trace(known.on(held)))
         elif isinstance(self._sink, StoreSink):
             self._sink.amend(
-                self._agent, id, lambda t: self.redactor.trace(known.on(t)), self._lost
+                self._agent, id, lambda t: self.redactor.trace(known.on(t)), self._unchanged
             )
         else:
             raise NotFoundError(
@@ -112,6 +112,9 @@ class Keeper:
     def _lost(self, id: str, error: Exception) -> None:
         with self._lock:
             self.recorded -= 1
+        self._unchanged(id, error)
+
+    def _unchanged(self, id: str, error: Exception) -> None:
         self.fault(f"{type(error).__name__}: {error}")
 
 

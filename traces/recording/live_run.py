@@ -272,8 +272,10 @@ class LiveRun:
     def _answered(self, messages: list[Any], agent: str | None) -> None:
         """Take the results of tools that no callback told of, the newest first."""
         for message in reversed(messages):
-            if not isinstance(message, ToolMessage):
+            if not isinstance(message, ToolMessage) or message.id in self._heard.ids:
                 continue
+            if message.id is not None:
+                self._heard.ids.add(message.id)
             text = flat(message.content)
             if call := self._calls.answered_by(message.tool_call_id, text, agent):
                 self._end(call, message)

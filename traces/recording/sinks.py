@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -34,6 +35,9 @@ __all__ = [
 
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _NAMESPACE = "tracetune_traces"
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""NUL as JSON writes it: no Postgres keeps it, and the trace would be lost."""
+
 _PAGE = 500
 _LOOK_S = 0.2
 """Seconds between two looks at whether the loop of an async store still runs."""
@@ -173,7 +177,7 @@ class StoreSink:
         self._open: set[Future[None]] = set()
 
     def _put(self, trace: Trace) -> None:
-        row = json.loads(_line(trace))
+        row = json.loads(_NUL.sub(rb"\1\\ufffd", _line(trace)))
         namespace = traces_namespace(trace.agent)
         if self._loop is None:
             self._store.put(namespace, trace.id, row, index=False)

@@ -4,13 +4,17 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
 from langgraph.store.base.batch import AsyncBatchedBaseStore
+from langgraph.store.memory import InMemoryStore
 
+from tracetune.traces.model import Message
 from tracetune.traces.read import read_traces
 from tracetune.traces.recording.recorder import TraceRecorder
+from tracetune.traces.recording.sinks import stored_traces
 
 CUT = b'{"id": "a", "agent": "loud"}\n{"id": "b", "age'
 
@@ -80,3 +84,15 @@ def test_time_that_a_store_takes_too_long_is_told(caplog: pytest.LogCaptureFixtu
 
     assert asyncio.run(main()) == 1
     assert "TimeoutError: no connection within 30 s" in caplog.text
+
+
+def test_store_is_given_no_nul_which_postgres_refuses() -> None:
+    store = InMemoryStore()
+    recorder = TraceRecorder(store, agent="loud")
+    path = "C:\\u0000"
+    config: Any = {"callbacks": [recorder], "metadata": {"odd": "\0\0", "path": path, "b": "\\\0"}}
+    RunnableLambda(str.upper).invoke("a\0b", config)
+    assert recorder.flush(10)
+    (trace,) = read_traces(stored_traces(store, "loud"))
+    assert trace.steps == (Message("user", "a\ufffdb"),)
+    assert trace.labels == {"odd": "\ufffd\ufffd", "path": path, "b": "\\\ufffd"}
