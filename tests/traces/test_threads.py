@@ -340,3 +340,21 @@ def test_thread_that_two_pages_show_is_read_once():
     http = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://server")
     (trace,) = server_traces(SyncLangGraphClient(http))
     assert trace.id == "99/r"
+
+
+def test_time_in_which_someone_edited_the_state_is_none_of_the_runs():
+    graph = agent(InMemorySaver())
+    ask(graph, "a", "up")
+    (whole,) = thread_traces(graph)
+    place: Any = {"configurable": {"thread_id": "a"}}
+    states = list(graph.get_state_history(place))
+    (before,) = (one for one in states if one.next == ("tools",))
+    graph.update_state(place, {"messages": [("user", "Well done.")]})
+    (edited,) = thread_traces(graph)
+    assert (edited.latency_s, edited.turns) == (whole.latency_s, whole.turns)
+
+    graph.invoke(None, graph.update_state(before.config, {"messages": []}))
+    forked = list(thread_traces(graph))[-1]
+    assert (forked.latency_s, forked.turns) == (None, whole.turns)
+    assert [call.latency_s for call in forked.agent_calls()] == [None]
+    assert [call.latency_s is None for call in whole.agent_calls()] == [False]

@@ -14,7 +14,7 @@ from tracetune.traces.model import Trace
 from tracetune.traces.readers.base import UNUSABLE, Context, Reader, as_list, reason_of, text
 from tracetune.traces.readers.chat import Chat, open_calls, read_chat
 from tracetune.traces.readers.joining import Timing
-from tracetune.traces.readers.snapshots import Run, Task, is_snapshot, runs_of, snapshot
+from tracetune.traces.readers.snapshots import Run, Snapshot, Task, is_snapshot, runs_of, snapshot
 
 __all__ = ["LANGGRAPH"]
 
@@ -104,10 +104,14 @@ def _said(run: Run) -> tuple[list[Any], dict[int, Timing]]:
         for key, message in _keyed(one.messages):
             if key in before:
                 continue
-            if key not in kept and last and last.at and one.at and not last.stopped:
+            if key not in kept and last and last.at and one.at and not _waited_at(last):
                 timings[len(kept)] = Timing(last.at, (one.at - last.at).total_seconds())
             kept[key] = message
     return list(kept.values()), timings
+
+
+def _waited_at(one: Snapshot) -> bool:
+    return one.stopped or one.source == "update"
 
 
 def _keyed(messages: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

@@ -63,6 +63,11 @@ class Snapshot:
         """Whether its run ended here, or waited here until it was resumed."""
         return any(task.error or task.interrupted for task in self.tasks)
 
+    @property
+    def edited(self) -> bool:
+        """Whether it is no step: someone changed the state, or went back to this one."""
+        return self.source in ("update", "fork")
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -85,13 +90,14 @@ class Run:
     @property
     def waited(self) -> bool:
         """Whether it was resumed: how long it worked is then not known."""
-        return any(one.stopped for one in self.snapshots[:-1])
+        return any(one.stopped or one.edited for one in self._worked[:-1])
 
     @property
     def seconds(self) -> float | None:
-        if not self.first.at or not self.last.at or self.first is self.last:
+        last = self._worked[-1]
+        if not self.first.at or not last.at or self.first is last:
             return None
-        return (self.last.at - self.first.at).total_seconds()
+        return (last.at - self.first.at).total_seconds()
 
     @property
     def supersteps(self) -> int | None:
@@ -101,8 +107,14 @@ class Run:
     @property
     def supersteps_since_wait(self) -> int | None:
         """How many it took since it was resumed: each time counts anew."""
-        waits = [at for at, one in enumerate(self.snapshots[:-1]) if one.stopped]
+        waits = [at for at, one in enumerate(self.snapshots[:-1]) if one.stopped or one.edited]
         return _steps(self.snapshots[waits[-1] if waits else 0 :])
+
+    @property
+    def _worked(self) -> tuple[Snapshot, ...]:
+        """Its snapshots without the edits after its end."""
+        ends = [at for at, one in enumerate(self.snapshots, 1) if not one.edited]
+        return self.snapshots[: ends[-1] if ends else 1]
 
 
 def is_snapshot(record: Any) -> bool:
@@ -199,7 +211,7 @@ def _steps(snapshots: Sequence[Snapshot]) -> int | None:
     first, last = snapshots[0], snapshots[-1]
     if first.step is None or last.step is None or last.step <= first.step:
         return None
-    edits = sum(one.source in ("fork", "update") for one in snapshots[1:])  # someone else's
+    edits = sum(one.edited for one in snapshots[1:])  # someone else's
     return last.step - first.step - (first.source == "input") - edits
 
 
