@@ -72,6 +72,7 @@ class LiveRun:
         self._tokens: list[tuple[int, int]] = []
         self._stamps = Stamps()
         self._supersteps: set[int] = set()
+        self._at: int | None = None
         self._models = 0
         self._labels: dict[str, str] = {}
         self._stamps.take(metadata)
@@ -96,12 +97,14 @@ class LiveRun:
     def stepped(self, metadata: Mapping[str, Any]) -> None:
         """Take a step of the graph itself."""
         if isinstance(step := metadata.get("langgraph_step"), int):
-            self._supersteps.add(step)
+            since = step if self._at is None else self._at  # a cached step is not told of
+            self._supersteps.update(range(since, step + 1))
+            self._at = step
 
     def resumed(self, id: str) -> None:
         """Go on after a pause."""
         self.runs.add(id)
-        self.paused = False
+        self.paused, self._at = False, None  # edits of the state count as steps there
         self._began = time.perf_counter()
 
     def model_called(self, messages: list[BaseMessage], metadata: Mapping[str, Any]) -> None:
@@ -221,10 +224,9 @@ class LiveRun:
         return self.outcome.on(judged(trace))
 
     def _turns(self) -> int | None:
-        if (
-            self._supersteps and not self._stamps.by_prompt
-        ):  # TunedPrompt's limit counts calls of the model
-            return max(self._supersteps) - min(self._supersteps) + 1
+        # The limit of TunedPrompt counts calls of the model.
+        if self._supersteps and not self._stamps.by_prompt:
+            return len(self._supersteps)
         return self._models or None
 
     def _agent(self, metadata: Mapping[str, Any]) -> str | None:

@@ -31,13 +31,14 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
+from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
-from langgraph.types import Command, Send, interrupt
+from langgraph.types import CachePolicy, Command, Send, interrupt
 
 from tracetune.errors import InputError, NotFoundError
 from tracetune.stores.backends import open_store
@@ -934,6 +935,7 @@ def test_state_that_is_edited_during_a_pause_is_no_run(
         ToolCall("add", {"a": 1, "b": 5}, "6"),
         Message("assistant", "It is 3."),
     )
+    assert trace.turns == 3
 
 
 def test_agent_within_a_graph_that_asks_a_person_or_hands_over_has_not_failed(
@@ -1064,3 +1066,16 @@ def test_model_of_a_retriever_is_part_of_the_run(
     with pytest.raises(ValueError, match="gone"):
         RunnableLambda(retriever.invoke).invoke("cats", {"callbacks": [recorder]})
     assert [trace.success for trace in traces] == [None, False]
+
+
+def test_cached_step_is_a_turn(recorder: TraceRecorder, traces: list[Trace]) -> None:
+    def step(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage("Done.")]}
+
+    built = StateGraph(MessagesState).add_node("a", step)
+    built.add_node("b", step, cache_policy=CachePolicy(key_func=lambda _: "b"))
+    built.add_node("c", step).add_edge(START, "a").add_edge("a", "b").add_edge("b", "c")
+    graph = built.compile(cache=InMemoryCache())
+    for _ in range(2):
+        graph.invoke(ASK, {"callbacks": [recorder]})
+    assert [trace.turns for trace in traces] == [3, 3]
