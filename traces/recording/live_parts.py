@@ -111,6 +111,10 @@ class Stamps:
         """Whether there is no other stamp on it than those that were found."""
         return _RELEASE not in metadata or _stamp(metadata) in self.found
 
+    def agent_on(self, metadata: Mapping[str, Any]) -> str | None:
+        """Return the agent that a `TunedPrompt` stamped on a call."""
+        return metadata.get(_AGENT) if self.by_prompt else None
+
     def take(self, metadata: Mapping[str, Any], *, by_prompt: bool = False) -> bool:
         """Take the stamp, and return whether there is one."""
         if not metadata.get(_RELEASE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -73,7 +74,8 @@ class LiveRun:
         self._stamps = Stamps()
         self._supersteps: set[int] = set()
         self._at: int | None = None
-        self._models = 0
+        self._models: Counter[str | None] = Counter()
+        """Calls of models, by the agent that is stamped on them."""
         self._labels: dict[str, str] = {}
         self._stamps.take(metadata)
 
@@ -111,7 +113,7 @@ class LiveRun:
         """Take what a model is given, as far as it is new."""
         agent = self._agent(metadata)
         self._stamps.take(metadata, by_prompt=not self._stamps.has(metadata))
-        self._models += 1
+        self._models[self._stamps.agent_on(metadata)] += 1
         if model := metadata.get("ls_model_name"):
             self._labels.setdefault("model", str(model))
         for message in messages:
@@ -216,18 +218,18 @@ class LiveRun:
             started_at=self._started_at,
             latency_s=self._active_s,
             steps=steps_told(self._steps),
-            turns=self._turns(),
+            turns=self._turns(agent),
             tokens_in=sum(tokens_in) if self._tokens else None,
             tokens_out=sum(tokens_out) if self._tokens else None,
             labels={**labels_of(self._metadata), **self._labels},
         )
         return self.outcome.on(judged(trace))
 
-    def _turns(self) -> int | None:
-        # The limit of TunedPrompt counts calls of the model.
+    def _turns(self, agent: str) -> int | None:
+        # The limit of TunedPrompt counts the calls of the model that its own agent makes.
         if self._supersteps and not self._stamps.by_prompt:
             return len(self._supersteps)
-        return self._models or None
+        return self._models[agent] or self._models.total() or None
 
     def _agent(self, metadata: Mapping[str, Any]) -> str | None:
         """Return who acts: an agent's name, or the node of a graph; None for the run's own."""

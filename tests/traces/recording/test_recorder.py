@@ -1079,3 +1079,22 @@ def test_cached_step_is_a_turn(recorder: TraceRecorder, traces: list[Trace]) -> 
     for _ in range(2):
         graph.invoke(ASK, {"callbacks": [recorder]})
     assert [trace.turns for trace in traces] == [3, 3]
+
+
+def test_turns_under_a_tuned_prompt_are_the_agents_own(traces: list[Trace]) -> None:
+    memory = ProceduralMemory(InMemoryStore(), "p")
+    prompts = {name: TunedPrompt(memory.agent(name)) for name in ("top", "inner")}
+    for name in prompts:
+        memory.agent(name).commit(prompts={"main": "Add."}, promote=True)
+    script = [says("", ("add", {"a": 1, "b": 2}, "c1")), says("3.")]
+    inner = create_agent(Model(script=script), [add], middleware=[prompts["inner"]], name="inner")
+
+    @tool
+    def ask() -> str:
+        """Ask the inner agent."""
+        return inner.invoke(ASK)["messages"][-1].text
+
+    script = [says("", ("ask", {}, "c1")), says("3.")]
+    top = create_agent(Model(script=script), [ask], middleware=[prompts["top"]])
+    top.invoke(ASK, {"callbacks": [TraceRecorder(traces.append, agent="top")]})
+    assert traces[0].turns == 2
