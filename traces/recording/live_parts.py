@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -81,15 +82,19 @@ class Heard:
     """Which messages are in the trace already, by id or, where they have none, by text."""
 
     ids: set[str] = field(default_factory=set)
-    texts: set[tuple[str, str | None, str]] = field(default_factory=set)
+    texts: Counter[tuple[str, str | None, str]] = field(default_factory=Counter)
+    """How often: a user may say yes twice."""
+    at_once: Counter[tuple[str, str | None, str]] = field(default_factory=Counter)
+    """How often in what a model is given now."""
     unnamed: list[str] = field(default_factory=list)
     """Texts of the input that got no id yet: a graph gives them one on their way."""
 
     def is_new(self, message: BaseMessage, agent: str | None, text: str) -> bool:
         if message.id is None:
             key = (message.type, agent, text)
-            new = key not in self.texts and text not in self.unnamed
-            self.texts.add(key)
+            self.at_once[key] += 1
+            new = self.at_once[key] > max(self.texts[key], self.unnamed.count(text))
+            self.texts[key] = max(self.texts[key], self.at_once[key])
             return new
         new = message.id not in self.ids
         self.ids.add(message.id)

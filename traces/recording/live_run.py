@@ -69,7 +69,7 @@ class LiveRun:
         self._heard = Heard()
         self._waiting: list[Message] = []
         self._answers: set[str] = set()
-        self._foreign: set[str | None] = set()
+        self._foreign: set[str] = set()
         self._tokens: list[tuple[int, int]] = []
         self._stamps = Stamps()
         self._supersteps: set[int] = set()
@@ -116,6 +116,7 @@ class LiveRun:
         self._models[self._stamps.agent_on(metadata)] += 1
         if model := metadata.get("ls_model_name"):
             self._labels.setdefault("model", str(model))
+        self._heard.at_once.clear()
         for message in messages:
             if isinstance(message, SystemMessage):
                 self._hear(message, "system", agent)
@@ -260,12 +261,14 @@ class LiveRun:
     def _is_own(self, answer: AIMessage) -> bool:
         if answer.id in self._answers:
             return True
-        if answer.id in self._foreign:  # it may say what this run says later
+        text = flat(answer.content)
+        mark = answer.id or text
+        if mark and mark in self._foreign:  # it may say what this run says later
             return False
-        said = flat(answer.content) in self._answers
-        own = said or any(call["id"] in self._calls for call in answer.tool_calls)
-        if not own and answer.id is not None:
-            self._foreign.add(answer.id)
+        calls = (call["id"] in self._calls for call in answer.tool_calls)
+        own = text in self._answers or any(calls)
+        if not own:
+            self._foreign.add(mark)
         return own
 
     def _call(self, id: str | None, name: str, arguments: Any, agent: str | None) -> LiveCall:

@@ -1098,3 +1098,42 @@ def test_turns_under_a_tuned_prompt_are_the_agents_own(traces: list[Trace]) -> N
     top = create_agent(Model(script=script), [ask], middleware=[prompts["top"]])
     top.invoke(ASK, {"callbacks": [TraceRecorder(traces.append, agent="top")]})
     assert traces[0].turns == 2
+
+
+def test_user_who_says_the_same_twice_is_heard_twice(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    model = Model(script=[says("Which?"), says("Sure?"), says("Done.")])
+
+    def talk(said: list[Any]) -> list[Any]:
+        for answer in ("yes", "yes"):
+            said = [*said, model.invoke(said), HumanMessage(answer)]
+        return [*said, model.invoke(said)]
+
+    RunnableLambda(talk).invoke([HumanMessage("yes")], {"callbacks": [recorder]})
+    assert timeless(traces[0]) == (
+        Message("user", "yes"),
+        Message("assistant", "Which?"),
+        Message("user", "yes"),
+        Message("assistant", "Sure?"),
+        Message("user", "yes"),
+        Message("assistant", "Done."),
+    )
+
+
+def test_history_without_ids_is_not_told_again_by_an_answer_in_its_words(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    model = Model(script=[says("Sure."), says("Done.")])
+
+    def talk(said: list[Any]) -> Any:
+        return model.invoke([*said, model.invoke(said), HumanMessage("Now.")])
+
+    history = [HumanMessage("Hi."), AIMessage("Sure."), HumanMessage("Book it.")]
+    RunnableLambda(talk).invoke(history, {"callbacks": [recorder]})
+    assert timeless(traces[0]) == (
+        Message("user", "Book it."),
+        Message("assistant", "Sure."),
+        Message("user", "Now."),
+        Message("assistant", "Done."),
+    )
