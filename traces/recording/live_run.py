@@ -56,7 +56,8 @@ class LiveRun:
         """Of the models that are at work."""
         self.calls: dict[UUID, LiveCall] = {}
         """Of the tools that are at work."""
-        self.paused = False
+        self.paused = self.asks = False
+        """Whether it pauses, and whether something in it asked a person since it began."""
         self.outcome = Outcome()
         self._metadata = dict(metadata)
         self._started_at = datetime.now(UTC)
@@ -106,7 +107,8 @@ class LiveRun:
     def resumed(self, id: str) -> None:
         """Go on after a pause."""
         self.runs.add(id)
-        self.paused, self._at = False, None  # edits of the state count as steps there
+        self.paused = self.asks = False
+        self._at = None  # edits of the state count as steps there
         self._began = time.perf_counter()
 
     def model_called(self, messages: list[BaseMessage], metadata: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
 
 from tracetune.traces.recording.live_run import LiveRun
@@ -96,10 +97,17 @@ class LiveRuns:
             self._pause(run) if run.paused else self.ended.append(run)
 
     def fail(self, run_id: UUID, error: BaseException) -> None:
-        """Take that a run has raised; an outermost one is over."""
-        if (run := self._leave(run_id)) is not None:
-            run.failed(error)
-            self.ended.append(run)
+        """Take that a run has raised; an outermost one is over, or pauses."""
+        if isinstance(error, GraphInterrupt) and (within := self._runs.get(run_id)):
+            within.asks = True
+        if (run := self._leave(run_id)) is None:
+            return
+        if run.asks and isinstance(error, GeneratorExit):  # a stream, left where it asked a person
+            run.ended(None)
+            self._pause(run)
+            return
+        run.failed(error)
+        self.ended.append(run)
 
     def _leave(self, run_id: UUID) -> LiveRun | None:
         """Forget a run that is over, and return it if it was an outermost one."""

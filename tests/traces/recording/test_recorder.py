@@ -1137,3 +1137,32 @@ def test_history_without_ids_is_not_told_again_by_an_answer_in_its_words(
         Message("user", "Now."),
         Message("assistant", "Done."),
     )
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_stream_that_is_left_where_it_asks_a_person_pauses(
+    way: str, recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    def name(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(f"Hello {interrupt('Name?')}.")]}
+
+    built = StateGraph(MessagesState).add_node("name", name).add_edge(START, "name")
+    graph = built.compile(checkpointer=InMemorySaver())
+    config: Any = {"callbacks": [recorder], "configurable": {"thread_id": "t"}}
+
+    async def run() -> None:
+        stream: Any = graph.astream(ASK, config)
+        assert "__interrupt__" in await anext(stream)
+        await stream.aclose()
+
+    if way == "async":
+        asyncio.run(run())
+    else:
+        stream: Any = graph.stream(ASK, config)
+        assert "__interrupt__" in next(stream)
+        stream.close()
+    assert traces == []
+    graph.invoke(Command(resume="Bo"), config)
+    (trace,) = traces
+    assert timeless(trace) == (Message("user", "1 + 2?"), Message("assistant", "Hello Bo."))
+    assert "ended_by" not in trace.labels
