@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +35,7 @@ from tracetune.traces.recording.live_parts import (
     text_of,
     tool_message,
 )
+from tracetune.traces.recording.live_turns import Turns
 
 __all__ = ["LiveRun"]
 
@@ -73,10 +73,7 @@ class LiveRun:
         self._foreign: set[str] = set()
         self._tokens: list[tuple[int, int]] = []
         self._stamps = Stamps()
-        self._supersteps: set[int] = set()
-        self._at: int | None = None
-        self._models: Counter[str | None] = Counter()
-        """Calls of models, by the agent that is stamped on them."""
+        self._turns = Turns()
         self._labels: dict[str, str] = {}
         self._stamps.take(metadata)
 
@@ -100,22 +97,20 @@ class LiveRun:
     def stepped(self, metadata: Mapping[str, Any]) -> None:
         """Take a step of the graph itself."""
         if isinstance(step := metadata.get("langgraph_step"), int):
-            since = step if self._at is None else self._at  # a cached step is not told of
-            self._supersteps.update(range(since, step + 1))
-            self._at = step
+            self._turns.stepped(step)
 
     def resumed(self, id: str) -> None:
         """Go on after a pause."""
         self.runs.add(id)
         self.paused = self.asks = False
-        self._at = None  # edits of the state count as steps there
+        self._turns.resumed()
         self._began = time.perf_counter()
 
     def model_called(self, messages: list[BaseMessage], metadata: Mapping[str, Any]) -> None:
         """Take what a model is given, as far as it is new."""
         agent = self._agent(metadata)
         self._stamps.take(metadata, by_prompt=not self._stamps.has(metadata))
-        self._models[self._stamps.agent_on(metadata)] += 1
+        self._turns.called(self._stamps.agent_on(metadata))
         if model := metadata.get("ls_model_name"):
             self._labels.setdefault("model", str(model))
         self._heard.at_once.clear()
@@ -128,6 +123,10 @@ class LiveRun:
             if isinstance(message, HumanMessage):
                 self._hear(message, "user", agent)
         self._answered(new, agent)
+
+    def model_failed(self, metadata: Mapping[str, Any]) -> None:
+        """Take that a model raised."""
+        self._turns.failed(self._stamps.agent_on(metadata))
 
     def model_answered(self, message: BaseMessage, metadata: Mapping[str, Any]) -> None:
         """Take what a model said: thoughts, text, tool calls."""
@@ -221,18 +220,12 @@ class LiveRun:
             started_at=self._started_at,
             latency_s=self._active_s,
             steps=steps_told(self._steps),
-            turns=self._turns(agent),
+            turns=self._turns.count(agent, self._stamps.by_prompt),
             tokens_in=sum(tokens_in) if self._tokens else None,
             tokens_out=sum(tokens_out) if self._tokens else None,
             labels={**labels_of(self._metadata), **self._labels},
         )
         return self.outcome.on(judged(trace))
-
-    def _turns(self, agent: str) -> int | None:
-        # The limit of TunedPrompt counts the calls of the model that its own agent makes.
-        if self._supersteps and not self._stamps.by_prompt:
-            return len(self._supersteps)
-        return self._models[agent] or self._models.total() or None
 
     def _agent(self, metadata: Mapping[str, Any]) -> str | None:
         """Return who acts: an agent's name, or the node of a graph; None for the run's own."""

@@ -251,6 +251,8 @@ class TraceRecorder(GraphCallbackHandler):
     @override
     @_guarded
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        if (run := self._runs.get(run_id)) is not None:
+            run.model_failed(run.metadata.pop(run_id, {}))
         self._runs.fail(run_id, error)
 
     @override

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain.agents.middleware import HumanInTheLoopMiddleware, ModelRetryMiddleware
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
@@ -1166,3 +1166,14 @@ def test_stream_that_is_left_where_it_asks_a_person_pauses(
     (trace,) = traces
     assert timeless(trace) == (Message("user", "1 + 2?"), Message("assistant", "Hello Bo."))
     assert "ended_by" not in trace.labels
+
+
+def test_model_that_is_tried_again_takes_one_turn(traces: list[Trace]) -> None:
+    memory = ProceduralMemory(InMemoryStore(), "p").agent("sums")
+    memory.commit(prompts={"main": "Add."}, promote=True)
+    call = says("", ("add", {"a": 1, "b": 2}, "c1"))
+    script = [ValueError("busy"), call, ValueError("busy"), ValueError("busy"), says("3.")]
+    again: Any = ModelRetryMiddleware(max_retries=2, initial_delay=0)
+    agent = create_agent(Model(script=script), [add], middleware=[TunedPrompt(memory), again])
+    agent.invoke(ASK, {"callbacks": [TraceRecorder(traces.append, agent="sums")]})
+    assert traces[0].turns == 2
