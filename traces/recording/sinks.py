@@ -73,7 +73,7 @@ def sink_of(sink: str | os.PathLike[str] | BaseStore | Callable[[Trace], object]
     from langgraph.store.base import BaseStore
 
     if isinstance(sink, str | os.PathLike):
-        return FileSink(Path(sink))
+        return FileSink(Path(sink).absolute())  # the process may go to another folder
     if isinstance(sink, BaseStore):
         return StoreSink(sink)
     if callable(sink):

@@ -96,3 +96,14 @@ def test_store_is_given_no_nul_which_postgres_refuses() -> None:
     (trace,) = read_traces(stored_traces(store, "loud"))
     assert trace.steps == (Message("user", "a\ufffdb"),)
     assert trace.labels == {"odd": "\ufffd\ufffd", "path": path, "b": "\\\ufffd"}
+
+
+def test_file_stays_where_it_was_when_the_process_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recorder = TraceRecorder("runs/traces.jsonl", agent="loud")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    RunnableLambda(str.upper).invoke("hello", {"callbacks": [recorder]})
+    assert len(list(read_traces(tmp_path / "runs" / "traces.jsonl"))) == 1
