@@ -66,7 +66,7 @@ class Run:
 def _calls(trace: Trace) -> list[Call]:
     used: set[str] = set()
     made: dict[tuple[str, bytes], int] = {}
-    calls = []
+    calls: list[Call] = []
     for call in trace.agent_calls():
         same = call.name, _text(call, len(calls))
         earlier = made[same] = made.get(same, -1) + 1
