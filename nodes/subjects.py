@@ -128,7 +128,8 @@ async def in_force(memory: AgentMemory, source: Source) -> InForce:
                 return InForce(await _import(memory, source.bundle, NO_HEAD, declared), releases)
             if not _edited(source, head, releases):
                 return InForce(head, releases)
-            merged = merge_edit(source.bundle, head.bundle, _seen(releases))
+            basis = await _basis(memory, declared, releases)
+            merged = merge_edit(source.bundle, head.bundle, basis)
             release = await _import(memory, merged, head.id, declared)
         except ConflictError:
             # Another cycle imported at the same moment: look again at what is in force now.
@@ -160,6 +161,25 @@ async def _held(memory: AgentMemory) -> tuple[Release | None, list[Release]]:
 def _seen(releases: Sequence[Release]) -> Mapping[str, Any]:
     """The fingerprint of what was imported last."""
     return next((r.evidence["source"] for r in releases if "source" in r.evidence), {})
+
+
+async def _basis(
+    memory: AgentMemory, declared: Mapping[str, Any], releases: Sequence[Release]
+) -> Mapping[str, Any]:
+    """The fingerprint of what the owner edited.
+
+    That is what was imported last, unless a release that was in force is nearer to the edit: then
+    the files had been brought up to it.
+    """
+    put = {e.release for e in await memory.ahistory() if e.action in ("promoted", "rolled back")}
+    in_files = (fingerprint(release.bundle) for release in releases if release.id in put)
+    own = _traits(declared)
+    return min([_seen(releases), *in_files], key=lambda one: len(own ^ _traits(one)))
+
+
+def _traits(of: Mapping[str, Any]) -> set[tuple[str, ...]]:
+    sections = {("section", name) for name in of.get("sections", ())}
+    return sections.union(*(of.get(half, {}).items() for half in ("prompts", "config")))
 
 
 def _edited(source: Source, head: Release, releases: Sequence[Release]) -> bool:

@@ -53,6 +53,55 @@ def test_a_section_that_a_person_took_out_stays_out() -> None:
     assert merge_edit(Bundle({"main": "Old."}), LEARNED, seen).prompts == {"main": "Old."}
 
 
+FIRST = Bundle({"main": "Old.", "tone": "Warm."}, {"steps": 200, "tries": 3, "pause": 1})
+SECOND = Bundle(
+    {"main": with_section("Old.", ["Do this."]), "tone": "Warm."},
+    {"steps": 60, "tries": 3, "pause": 1},
+)
+THIRD = Bundle(
+    {"main": with_section("Old.", ["Do this.", "And that."]), "tone": "Warm."},
+    {"steps": 40, "tries": 3, "pause": 1},
+)
+
+
+@pytest.mark.parametrize(
+    ("edited", "expected"),
+    [
+        pytest.param(
+            Bundle({**SECOND.prompts, "tone": "Kind."}, SECOND.config),
+            Bundle({**THIRD.prompts, "tone": "Kind."}, THIRD.config),
+            id="the second was written into the files: only what was edited since counts",
+        ),
+        pytest.param(
+            Bundle(SECOND.prompts, {**SECOND.config, "steps": 200, "tries": 5}),
+            Bundle(THIRD.prompts, {**THIRD.config, "steps": 200, "tries": 5}),
+            id="the second was written into the files, and its limit edited back",
+        ),
+        pytest.param(
+            Bundle(FIRST.prompts, {**FIRST.config, "steps": 60, "tries": 5}),
+            Bundle(THIRD.prompts, {**THIRD.config, "steps": 60, "tries": 5}),
+            id="the files are as they were, and one learned value was taken over by hand",
+        ),
+        pytest.param(
+            Bundle({**FIRST.prompts, "tone": "Never shown."}, {**FIRST.config, "pause": 9}),
+            Bundle({**THIRD.prompts, "tone": "Never shown."}, {**THIRD.config, "pause": 9}),
+            id="what was only proposed was taken over by hand",
+        ),
+    ],
+)
+async def test_an_edit_is_told_from_what_the_files_were_brought_up_to(
+    edited: Bundle, expected: Bundle
+) -> None:
+    memory = ProceduralMemory(InMemoryStore(), "p").agent("desk")
+    await in_force(memory, Source(FIRST, {}, {}, None))
+    prompts = {**FIRST.prompts, "tone": "Never shown."}
+    await memory.acommit(prompts=prompts, config={**FIRST.config, "pause": 9, "tries": 7})
+    for learned in (SECOND, THIRD):
+        await memory.acommit(prompts=learned.prompts, config=learned.config, promote=True)
+    found = await in_force(memory, Source(edited, {}, {}, None))
+    assert found.head.bundle == expected
+
+
 class Interrupted(InMemoryStore):
     """A store in which somebody else acts between two reads: at the n-th of them."""
 
