@@ -159,7 +159,9 @@ def _parse(url: str) -> tuple[str, str]:
         raise InputError(f"The store's url {url!r} must be memory:// and nothing more.")
     if scheme == "sqlite":
         path = rest.removeprefix("/")
-        if path == rest or not path or path == ":memory:" or re.search(r"[?#\0]", path):
+        # Folders may be called so: a project's own is put before a relative path.
+        options = re.search(r"[?#][^/]*$|\0", path)
+        if path == rest or not path or path == ":memory:" or options:
             raise InputError(
                 f"The store's url {url!r} must be sqlite:///path/to/file.db, without options"
                 " (memory:// for one that is not kept)."

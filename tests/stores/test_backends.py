@@ -54,6 +54,13 @@ def test_an_absolute_path_needs_no_base(tmp_path: Path):
     assert path.is_file()
 
 
+@pytest.mark.parametrize("name", ["C#", "what?", "100%25 [a]"])
+def test_a_folder_may_be_called_anything(tmp_path: Path, name: str):
+    with open_store(f"sqlite:///{tmp_path / name / 'memory.db'}") as store:
+        store.put(("a",), "k", {"v": 1})
+    assert (tmp_path / name / "memory.db").is_file()
+
+
 def test_a_relative_path_starts_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -92,6 +99,7 @@ _PRAGMAS = ("journal_mode", "synchronous", "busy_timeout")
         pytest.param("sqlite:///", "must be sqlite:///path", id="no path"),
         pytest.param("sqlite:///:memory:", "memory:// for one that is not kept", id=":memory:"),
         pytest.param("sqlite:///x.db?mode=ro", "without options", id="options"),
+        pytest.param("sqlite:///a#b/x.db?mode=ro", "without options", id="options and a folder"),
     ],
 )
 def test_a_url_of_no_known_form_is_refused_at_once(url: str, message: str):
