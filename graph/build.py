@@ -80,7 +80,7 @@ def build_graph(
             the parent's, or else nowhere that outlives the process.
         checkpointer: Needed for `review`, and to resume a cycle.
         project: Project file, its folder, or one in memory; None where agents are carried inline.
-        model: Goes before the settings' model name.
+        model: Goes before the settings' model name, unless that is `rules`.
         settings: For runs that bring no context of ours: inside a parent graph, say.
 
     Raises:
