@@ -38,6 +38,9 @@ def as_they_are(state: Reviewable) -> tuple[dict[str, Candidate], dict[str, Json
     """
     candidates: dict[str, Candidate] = {}
     verdicts: dict[str, Json] = {}
+    if not isinstance(state["candidates"], Mapping):
+        kind = type(state["candidates"]).__name__
+        raise InputError(f"candidates in the thread's state must be a mapping, but is {kind}.")
     for agent, subject in state["subjects"].items():
         if agent not in state["candidates"]:
             continue

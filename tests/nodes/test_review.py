@@ -162,6 +162,14 @@ def test_what_is_no_candidate_is_told_in_one_line(held: Any, where: str) -> None
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("held", [None, [1], "text"], ids=["nothing", "a list", "text"])
+def test_candidates_that_are_no_mapping_are_told_in_one_line(held: Any) -> None:
+    graph, _ = stopped("desk")
+    graph.update_state(THREAD, {"candidates": held})
+    with pytest.raises(InputError, match="candidates in the thread's state must be a mapping"):
+        resumed(graph, approve=True)
+
+
 @pytest.mark.parametrize(
     ("answer", "outcomes", "reason"),
     [
