@@ -330,6 +330,15 @@ def test_an_unexpected_error_is_one_line_and_has_a_traceback_only_when_asked(
     assert asked.stderr.startswith("Traceback")
 
 
+def test_a_closed_stdout_fails_no_command(airline: Path) -> None:
+    closed = ["sh", "-c", '"$@" >&-', "sh", *COMMAND]
+    for command in (["run"], ["history"], ["show", "--json"]):
+        done = subprocess.run(
+            [*closed, *command], cwd=airline, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+
+
 def _on_a_full_disk(command: str, *, cwd: Path, debug: str) -> subprocess.CompletedProcess[str]:
     with Path("/dev/full").open("w") as full:
         return subprocess.run(

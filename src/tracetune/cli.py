@@ -258,7 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _any_letter():
         try:
             code = app(given, prog_name="tracetune", standalone_mode=False)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed (`>&-`), as some schedulers have it
+                sys.stdout.flush()
         except Exception as error:
             return fail(error, as_json=as_json)
         return told(code, as_json=as_json)
