@@ -256,3 +256,24 @@ def test_a_rollback_brings_the_mirrored_places_and_files_back(
     assert main(["rollback"]) == 0
     assert (airline / "deploy.yaml").read_text(encoding="utf-8") == "limit: 200  # steps\n"
     assert {name: (airline / name).read_bytes() for name in before} == before
+
+
+def test_a_rollback_leaves_files_that_were_edited_and_says_why(
+    airline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(airline)
+    project, config = airline / "tracetune.yaml", airline / "config.yaml"
+    own = "    write_files: true\n    parameters:\n"
+    text = project.read_text(encoding="utf-8").replace("    parameters:\n", own)
+    project.write_text(text, encoding="utf-8")
+    assert main(["run"]) == 0
+    edited = config.read_text(encoding="utf-8") + "tone: warm\n"
+    config.write_text(edited, encoding="utf-8")
+    capsys.readouterr()
+    assert main(["rollback"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "edited by hand since they were last read; the next cycle imports that" in said
+    assert config.read_text(encoding="utf-8") == edited
+    assert main(["run"]) == 0
+    # The edit alone: what was rolled back does not come back with it.
+    assert config.read_text(encoding="utf-8") == edited.replace("max_steps: 60", "max_steps: 200")

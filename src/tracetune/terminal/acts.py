@@ -80,9 +80,10 @@ def _mirrored(
     if (spec := project.agents.get(owner.name)) is None or not (spec.write_files or spec.mirror):
         return []
     held = read_bundle(spec).content_hash
-    # What no release holds is somebody's edit, which the next cycle imports.
     known = held in {release.content_hash for release in owner.releases()}
-    places = mirror(spec, now, memory.store, previous=held if known else None)
+    # What no release holds is somebody's edit since, which the next cycle imports.
+    previous = held if known else ""
+    places = mirror(spec, now, memory.store, previous=previous)
     return [str(place) for place in asyncio.run(places)]
 
 
