@@ -49,6 +49,7 @@ async def ingest_traces(request: CycleInput, place: Workplace) -> Json:
     request, secrets = await asyncio.to_thread(_without_secrets, request)
     evidence = await asyncio.to_thread(_gather, request, project, secrets)
     notes += _redaction_notes(evidence)
+    notes += _left_out(request, project, evidence)
     owned = place.owns_memory
     sources = {n: await Source.of(n, request, project, edits=owned) for n in evidence}
     for agent, source in sources.items():
@@ -96,6 +97,15 @@ def _gather(
     for tables in {id(one.tables): one.tables for one in found.values()}.values():
         tables.redacted.update(secrets)
     return {name: found[name] for name in request.agents or found}
+
+
+def _left_out(
+    request: CycleInput, project: Project | None, evidence: Mapping[str, Evidence]
+) -> list[str]:
+    if project is None or request.agents:
+        return []
+    left = [name for name in project.agents if name not in evidence]
+    return [f"{name}: left out, for the project file names no traces of it." for name in left]
 
 
 def _tools_of_others(subject: Subject, all_subjects: Iterable[Subject]) -> list[str]:

@@ -122,7 +122,8 @@ class Workplace:
         project = None if asked.inline else await self.project(asked.project)
         evidence = await asyncio.to_thread(gather, asked, project)
         for agent, subject in state["subjects"].items():
-            if evidence[agent].digest != subject["digest"]:
+            found = evidence.get(agent)
+            if found is None or found.digest != subject["digest"]:
                 raise InputError(f"The traces of {agent} have changed since this cycle began.")
         self.keep(state["cycle"], evidence)
         return evidence

@@ -115,6 +115,15 @@ def test_run_may_be_limited(airline: Path) -> None:
     assert report["status"] == "released"
 
 
+def test_an_agent_without_traces_is_left_out_and_told(airline: Path, ask: Ask) -> None:
+    with (airline / "tracetune.yaml").open("a", encoding="utf-8") as project:
+        project.write("  lone: {prompts_file: prompts.yaml}\n")
+    report = ask("run")
+    assert [result["agent"] for result in report["results"]] == ["airline"]
+    assert report["notes"][-1] == "lone: left out, for the project file names no traces of it."
+    assert [one["agent"] for one in ask("metrics")["metrics"]] == ["airline"]
+
+
 def test_too_few_traces_is_a_report_and_no_error(airline: Path) -> None:
     done = tracetune("run", "--min-traces", "100", cwd=airline)
     assert done.returncode == 0

@@ -226,6 +226,9 @@ def gather(
     if project is None:
         raise InputError("There is no project file here: carry the agents as `inline`.")
     specs = [project.agent(name) for name in request.agents] or list(project.agents.values())
+    if not request.agents and not request.traces:
+        # One that lives on requests which carry their traces holds up no other.
+        specs = [spec for spec in specs if spec.traces] or specs
     if request.traces:
         sent = _read_sent(request)
         return {spec.name: Evidence.of(spec.name, sent, spec.trace_agent) for spec in specs}

@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from tracetune.errors import TraceError
+from tracetune.errors import InputError, TraceError
 from tracetune.graph.schemas import CycleInput
 from tracetune.nodes.blaming.ranking import rank_prompts
 from tracetune.nodes.configure_by_rules import tune_config
@@ -131,6 +131,18 @@ def test_agents_that_share_sources_share_tables_and_have_their_own_runs(tmp_path
     assert {trace.agent for trace in found["calls"].sample()} == {"calls"}
     assert found["calls"].metrics(RewardSpec())[0].group == {"agent": "calls"}
     assert found["none"].others == {"desk", "phone"}
+
+
+def test_an_agent_without_sources_holds_up_no_other(tmp_path: Path) -> None:
+    write(tmp_path, [Trace("a", "desk")])
+    lone = AgentSpec("lone")
+    both, alone = project(tmp_path, spec(tmp_path), lone), project(tmp_path, lone)
+    assert list(gather(CycleInput(), both)) == ["desk"]
+    for request, known in ((CycleInput(agents=["lone"]), both), (CycleInput(), alone)):
+        with pytest.raises(InputError, match=r"agents\.lone\.traces names no source"):
+            gather(request, known)
+    sent = CycleInput(traces=[Trace("b", "lone").to_dict()])
+    assert {name: found.n for name, found in gather(sent, both).items()} == {"desk": 0, "lone": 1}
 
 
 def test_files_that_did_not_change_are_not_read_again(tmp_path: Path) -> None:
