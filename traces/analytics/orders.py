@@ -184,7 +184,8 @@ def processes_of(asked: int | None) -> int:
     Raises:
         InputError: It is no whole number of at least 1.
     """
-    said: int | str | None = asked if asked is not None else os.environ.get(PROCESSES)
+    # Empty is as good as not set, as in a compose file.
+    said: int | str | None = asked if asked is not None else os.environ.get(PROCESSES) or None
     if said is None:
         return min(_MOST, os.cpu_count() or 1) if sys.executable else 1
     name = "processes" if asked is not None else PROCESSES

@@ -110,6 +110,13 @@ def test_how_many_processes_there_are(
     assert processes_of(asked) == count
 
 
+def test_an_empty_number_of_processes_is_none_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PROCESSES, raising=False)
+    as_usual = processes_of(None)
+    monkeypatch.setenv(PROCESSES, "")
+    assert processes_of(None) == as_usual
+
+
 @pytest.mark.parametrize(
     ("asked", "said", "name"),
     [
