@@ -149,6 +149,13 @@ def test_a_path_under_this_folder_is_shown_from_here(tmp_path, monkeypatch) -> N
     assert relative("/elsewhere/b.yaml") == "/elsewhere/b.yaml"
 
 
+def test_a_path_is_shown_whole_where_this_folder_is_gone(tmp_path, monkeypatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert relative("/elsewhere/b.yaml") == "/elsewhere/b.yaml"
+
+
 def test_json_is_one_valid_document_even_with_nan(capsys) -> None:
     print_json({"effect": float("nan"), "interval": (0.1, float("inf")), "name": "é"})
     assert json.loads(capsys.readouterr().out) == {

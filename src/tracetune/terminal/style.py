@@ -199,7 +199,10 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 def relative(path: str | Path) -> str:
     """Return the path as seen from the current folder, or whole when it lies elsewhere."""
-    whole, here = Path(path).absolute(), Path.cwd()
+    try:
+        whole, here = Path(path).absolute(), Path.cwd()
+    except FileNotFoundError:  # the current folder was removed meanwhile
+        return str(path)
     return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
 
 
