@@ -74,7 +74,7 @@ async def _keep(memory: AgentMemory, agent: str, state: Shippable) -> Release:
             head = await memory.ahead()
             if not approved or (head is not None and head.id == release.id):
                 return release
-            return await memory.apromote(release.id, base=base, by=BY)
+            return await memory.apromote(release.id, base=base, by=BY, why=_comment(state))
     return await _commit(memory, agent, state, lesson)
 
 
@@ -83,8 +83,8 @@ async def _commit(memory: AgentMemory, agent: str, state: Shippable, lesson: Jso
     calls = [call for call in state["calls"] if call["agent"] in ("", agent)]
     approved = agent in state["approved"]
     why = [sentence for change in candidate["changes"] for sentence in change["why"]]
-    if approved and state["comment"]:
-        why.append(f"Approved in review: {state['comment']}")
+    if approved and (comment := _comment(state)):
+        why.append(comment)
     return await memory.acommit(
         prompts=candidate["prompts"],
         config=candidate["config"],
@@ -101,6 +101,10 @@ async def _commit(memory: AgentMemory, agent: str, state: Shippable, lesson: Jso
         promote=approved,
         by=BY,
     )
+
+
+def _comment(state: Shippable) -> str:
+    return f"Approved in review: {state['comment']}" if state["comment"] else ""
 
 
 def _origin(candidate: Candidate) -> Literal["llm", "rules", "human"]:

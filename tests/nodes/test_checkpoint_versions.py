@@ -82,3 +82,19 @@ def test_a_later_cycle_brings_up_to_date_what_could_not_be_then(airline: Path) -
     assert (airline / "deploy.yaml").read_text(encoding="utf-8") == "steps: 60\n"
     told = "airline: deploy.yaml steps: brought up to date"
     assert (told in second.notes, told in third.notes) == (True, False)
+
+
+def test_who_approves_what_another_cycle_had_turned_down_is_quoted(airline: Path) -> None:
+    store = InMemoryStore()
+    graph = build_graph(store=store, project=airline, checkpointer=InMemorySaver())
+    threads: list[Any] = [{"configurable": {"thread_id": name}} for name in ("1", "2")]
+    for thread in threads:
+        graph.invoke({}, thread, context=Settings(model="rules", review=True))
+    graph.invoke(Command(resume={"approve": False, "comment": "too early"}), threads[0])
+    graph.invoke(Command(resume={"approve": True, "comment": "now it is due"}), threads[1])
+
+    told = ProceduralMemory(store, "airline").agent("airline").history()
+    assert [(entry.action, entry.why) for entry in told[:2]] == [
+        ("promoted", "Approved in review: now it is due"),
+        ("rejected", "too early"),
+    ]
