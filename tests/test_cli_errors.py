@@ -378,6 +378,27 @@ def test_ctrl_c_is_one_line(airline: Path, command: str) -> None:
     assert process.returncode == 130
 
 
+def test_one_ctrl_c_ends_a_review(airline: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "run", "--review"],
+        cwd=airline,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        shown = b""
+        while b"[y/N] " not in shown:
+            shown += os.read(process.stderr.fileno(), 65536) or pytest.fail(shown.decode())
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=20) == 130  # its stdin stays open
+        finally:
+            process.kill()
+        assert process.stderr.read() == b"error: interrupted\n"
+
+
 def fill(disk: Path) -> None:
     with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:

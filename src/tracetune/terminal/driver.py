@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -143,8 +145,9 @@ def _review(console: Console, shown: Any) -> dict[str, Any]:
     """Show what is to be released and return the person's answer."""
     console.print(render_review(shown))
     try:
-        approve = _ask(console, "Release this? [y/N] ").lower() in ("y", "yes")
-        comment = _ask(console, "Why (may be empty): ")
+        with _heeding_ctrl_c():
+            approve = _ask(console, "Release this? [y/N] ").lower() in ("y", "yes")
+            comment = _ask(console, "Why (may be empty): ")
     except EOFError:
         raise InputError(
             "--review needs an answer, y or n, but the input ended: nothing was released."
@@ -155,3 +158,19 @@ def _review(console: Console, shown: Any) -> dict[str, Any]:
 def _ask(console: Console, question: str) -> str:
     console.print(Text(question, style="bold"), end="")
     return input().strip()
+
+
+@contextmanager
+def _heeding_ctrl_c() -> Iterator[None]:
+    """Let the first Ctrl-C end what waits here for a person.
+
+    The event loop's own handler only cancels the task, which does not know while it waits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread gets signals, or may say what is done with them
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
