@@ -88,7 +88,8 @@ async def _commit(memory: AgentMemory, agent: str, state: Shippable, lesson: Jso
     return await memory.acommit(
         prompts=candidate["prompts"],
         config=candidate["config"],
-        base=state["subjects"][agent]["base"],
+        # What is turned down replaces nothing: it is kept whatever is in force by now.
+        base=state["subjects"][agent]["base"] if approved else None,
         why=why,
         origin=_origin(candidate),
         guidelines=[Guideline.from_dict(line) for line in candidate["guidelines"]],

@@ -98,3 +98,19 @@ def test_who_approves_what_another_cycle_had_turned_down_is_quoted(airline: Path
         ("promoted", "Approved in review: now it is due"),
         ("rejected", "too early"),
     ]
+
+
+def test_what_is_turned_down_is_kept_though_another_release_came_first(airline: Path) -> None:
+    store = InMemoryStore()
+    graph = build_graph(store=store, project=airline, checkpointer=InMemorySaver())
+    graph.invoke({}, THREAD, context=Settings(model="rules", review=True))
+    memory = ProceduralMemory(store, "airline").agent("airline")
+    head = memory.commit(config={"max_steps": 199}, promote=True)
+    answer = {"approve": False, "comment": "not this"}
+    report = CycleReport.model_validate(graph.invoke(Command(resume=answer), THREAD))
+
+    assert [result.outcome for result in report.results] == ["rejected"]
+    assert memory.release.id == head.id
+    assert (memory.history(1)[0].action, memory.history(1)[0].why) == ("rejected", "not this")
+    again = CycleReport.model_validate(graph.invoke({}, THREAD, context=RULES))
+    assert [result.outcome for result in again.results] == ["nothing new"]
