@@ -31,6 +31,13 @@ __all__ = ["OnBad", "Reading"]
 
 OnBad = Callable[[BadRecord], None]
 
+_LISTS = {"data", "items", "observations", "runs", "traces"}
+_PAGE = _LISTS | {
+    "cursors", "first_id", "has_more", "last_id", "meta", "next_cursor", "next_page_token",
+    "object", "parsed_query", "search_cursors", "total",
+}  # fmt: skip
+"""Keys of a page of an API's list: Langfuse's, LangSmith's, MLflow's, OpenAI's."""
+
 _PROBE = 100
 """How many records of a file may be of no known format before the file is refused."""
 
@@ -68,7 +75,7 @@ class Reading:
 
     def file(self, path: Path) -> Iterator[Trace]:
         """Yield the traces of one file."""
-        records = records_of(path)
+        records = self._without_pages(records_of(path))
         head: list[tuple[int, Any]] = []
         found = None
         for record in itertools.islice(records, _PROBE):
@@ -91,7 +98,7 @@ class Reading:
         self.nameless.clear()
         if found is not None:
             one.known.add(found.name)
-        for position, record in records:
+        for position, record in self._without_pages(records):
             record = _as_data(record)
             if isinstance(record, Trace):
                 yield from one.within_range(position, record)
@@ -111,6 +118,15 @@ class Reading:
         names = ", ".join(reader.name for reader in self.readers)
         return names if len(self.readers) == 1 else f"{names}; others need a mapping"
 
+    def _without_pages(self, records: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Yield the records, and those of an API's page each by its place in that."""
+        for position, record in records:
+            items = _page(record)
+            if not items or self._reader_of(record):
+                yield position, record
+            else:
+                yield from enumerate(items, 1)
+
     def _reader_of(self, record: Any) -> Reader | None:
         if type(record) is not dict and isinstance(record, NotJson | Trace):
             return None
@@ -118,6 +134,14 @@ class Reading:
             if reader.matches(record):
                 return reader
         return None
+
+
+def _page(record: Any) -> list[Any] | None:
+    """Return what a page of an API's list holds, such as Langfuse's `{"data": [], "meta": {}}`."""
+    if type(record) is not dict or not record.keys() <= _PAGE or len(record.keys() & _LISTS) != 1:
+        return None
+    [items] = (record[name] for name in record.keys() & _LISTS)
+    return items if isinstance(items, list) and all(type(item) is dict for item in items) else None
 
 
 def _as_data(record: Any) -> Any:

@@ -31,6 +31,46 @@ def ids(*args, **kwargs) -> list[str]:
 
 
 @pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param({"data": [ONE, TWO], "meta": {"page": 1, "totalItems": 2}}, id="Langfuse's"),
+        pytest.param({"runs": [ONE, TWO], "cursors": {"next": None}}, id="LangSmith's"),
+        pytest.param({"traces": [ONE, TWO], "next_page_token": ""}, id="MLflow's"),
+        pytest.param({"object": "list", "data": [ONE, TWO], "has_more": False}, id="OpenAI's"),
+    ],
+)
+def test_a_page_of_an_api_is_read_item_by_item(tmp_path: Path, page: dict[str, Any]):
+    path = tmp_path / "page.json"
+    path.write_text(json.dumps(page, indent=2))
+    bad: list[BadRecord] = []
+    assert ids(path) == ids([page]) == ["1", "2"]
+    [items] = (value for value in page.values() if value == [ONE, TWO])
+    items[1] = {"id": "3", "agent": "a", "turns": -1}
+    assert ids([page], on_bad=bad.append) == ["1"]
+    assert [(one.source, one.position) for one in bad] == [("records", 2)]
+
+
+def test_a_mapping_sees_the_page_itself():
+    mapping = {"records": "data", "id": "name", "agent": "'a'"}
+    assert ids([{"data": [{"name": "x"}], "meta": {}}], mapping=mapping) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param({"data": [1, 2], "meta": {}}, id="no records in it"),
+        pytest.param({"data": [ONE], "name": "mine"}, id="more than a page has"),
+        pytest.param({"data": [ONE], "runs": [TWO]}, id="two lists"),
+        pytest.param({"data": [], "meta": {}}, id="nothing in it"),
+    ],
+)
+def test_what_only_looks_like_a_page_is_set_aside(record: dict[str, Any]):
+    bad: list[BadRecord] = []
+    assert ids([record, ONE], on_bad=bad.append) == ["1"]
+    assert [one.position for one in bad] == [1]
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         pytest.param("t.jsonl", lines(ONE, TWO), id="json lines"),
