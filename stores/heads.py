@@ -120,7 +120,7 @@ class HeadPlans(ReadPlans):
         release = head
         for step in range(steps):
             if release.parent is None:
-                short = f"; it goes back {step} steps only" if step else ""
+                short = f"; it goes back {step} step{'s' * (step > 1)} only" if step else ""
                 raise NotFoundError(
                     f"Release {release.id} of agent {self.agent!r} is its first:"
                     f" none to roll back to{short}."
