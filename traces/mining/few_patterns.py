@@ -59,7 +59,7 @@ def count_few_patterns(runs: Sequence[Run], *, least: int = 1) -> PatternCounts:
         unused=unused,
         cells=_cells(kept, tasks),
         lengths=_lengths(kept),
-        loops=_loops(kept),
+        loops=_loops(kept, tasks),
         said=_said(runs),
         least=least,
     )
@@ -148,13 +148,17 @@ def _examples(ordered: Sequence[Run], kept: Having) -> tuple[Ints, Ints]:
 
 
 def _cells(kept: Having, tasks: Sequence[Task]) -> Ints:
-    numbers: dict[tuple[str, str | None], int] = {task: n for n, task in enumerate(tasks)}
+    numbers = _task_places(tasks)
     cells: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
     for place, runs in enumerate(kept.values()):
         for run in runs:
             task = numbers.get((run.trace.agent, run.trace.task), -1)
             cells[place, task][bool(run.trace.success)] += 1
     return _sorted_rows(((*key, *counts) for key, counts in cells.items()), 4)
+
+
+def _task_places(tasks: Sequence[Task]) -> Mapping[tuple[str, str | None], int]:
+    return {task: place for place, task in enumerate(tasks)}
 
 
 def _lengths(kept: Having) -> Ints:
@@ -167,15 +171,22 @@ def _lengths(kept: Having) -> Ints:
     return _sorted_rows(((*key, count) for key, count in lengths.items()), 3)
 
 
-def _loops(kept: Having) -> Ints:
+def _loops(kept: Having, tasks: Sequence[Task]) -> Ints:
+    numbers = _task_places(tasks)
     loops = Counter(
-        (place, _since(run, feature), _attempts(run))
+        (
+            place,
+            numbers.get((run.trace.agent, run.trace.task), -1),
+            _since(run, feature),
+            _attempts(run),
+        )
         for place, (feature, runs) in enumerate(kept.items())
         if feature.kind == "loop"
         for run in runs
     )
-    rows = ((*key, count) for key, count in loops.items() if key[2] >= key[1])
-    return _sorted_rows(rows, 4)
+    # Calls that a trace counts but does not hold may be fewer than those it holds.
+    rows = ((*key, count) for key, count in loops.items() if key[3] >= key[2])
+    return _sorted_rows(rows, 5)
 
 
 def _since(run: Run, feature: Feature) -> int:

@@ -19,7 +19,7 @@ KEPT_CELLS = 3_000_000
 """Features × tasks of a part that are worth keeping, about 20 MB: to read more would take as long
 as to count anew without those that few runs have."""
 
-_NAME = "patterns-4.npz"
+_NAME = "patterns-5.npz"
 """Where the counts of a part are; an empty file says that they are too many. The number changes
 with what is counted."""
 

@@ -17,7 +17,7 @@ __all__ = [
     "TASKS_KEPT",
     "joined",
     "joined_agents",
-    "joined_cells",
+    "joined_by_task",
     "joined_examples",
     "joined_marks",
     "joined_said",
@@ -110,22 +110,31 @@ def _anyone(part: PatternCounts) -> dict[str, Ints]:
     return {agent: rows[rows[:, 0] == n, 1:] for n, agent in enumerate(agents)}
 
 
-def joined_cells(
-    parts: Sequence[PatternCounts], features: Sequence[Feature], tasks: Sequence[Task]
+def joined_by_task(
+    counts: Sequence[Ints],
+    parts: Sequence[PatternCounts],
+    features: Sequence[Feature],
+    tasks: Sequence[Task],
+    *,
+    keys: int,
 ) -> Ints:
-    """Rows (feature, task, failed runs, successful runs), by place among those given; sorted."""
+    """One array of each part, its rows (feature, task, …), by place among those given; sorted.
+
+    Args:
+        keys: The first columns, by which the others are summed.
+    """
     import numpy as np
 
     places, numbers = _places(features), _places(tasks)
     rows = []
-    for part in parts:
-        moved = part.cells.copy()
+    for own, part in zip(counts, parts, strict=True):
+        moved = own.copy()
         # A task of -1 finds the last entry.
         task_to = np.array([numbers.get(t, -1) for t in part.tasks] + [-1], dtype=np.int64)
         moved[:, 0] = _moves(part.features, places)[moved[:, 0]]
         moved[:, 1] = task_to[moved[:, 1]]
         rows.append(moved)
-    return summed(np.concatenate(rows), 2)
+    return summed(np.concatenate(rows), keys)
 
 
 def joined(

@@ -13,7 +13,7 @@ from tracetune.traces.mining.merging import (
     TASKS_KEPT,
     joined,
     joined_agents,
-    joined_cells,
+    joined_by_task,
     joined_examples,
     joined_marks,
     joined_said,
@@ -25,8 +25,8 @@ from tracetune.traces.mining.terms import Said
 
 __all__ = ["TASKS_KEPT", "PatternCounts"]
 
-_LAYOUT = 3
-_WIDTHS = {"cells": 4, "examples": 3, "lengths": 3, "loops": 4, "unused": 3}
+_LAYOUT = 4
+_WIDTHS = {"cells": 4, "examples": 3, "lengths": 3, "loops": 5, "unused": 3}
 """The arrays, and how many columns each has."""
 _UNREADABLE = (KeyError, TypeError, ValueError, IndexError)
 
@@ -36,7 +36,8 @@ class PatternCounts:
     """Counts of some traces; those of two sets that share none merge into those of both.
 
     Grows with the distinct features × tasks (at most `TASKS_KEPT` of an agent) and features ×
-    numbers of tool calls, not with the number of traces. Two are equal that count the same.
+    numbers of tool calls (of loops: with both), not with the number of traces. Two are equal that
+    count the same.
     """
 
     agents: Mapping[str, AgentRuns]
@@ -58,8 +59,8 @@ class PatternCounts:
     lengths: Ints
     """Rows (feature, tool calls, runs), sorted; -1 tool calls: unknown."""
     loops: Ints
-    """Rows (feature, call from which on it is a loop, tool calls, runs), sorted; calls count from
-    1. Runs whose number of tool calls is unknown are left out."""
+    """Rows (feature, task, call from which on it is a loop, tool calls, runs), sorted; task -1: any
+    other or none; calls count from 1. Runs whose number of tool calls is unknown are left out."""
     said: Mapping[str, tuple[Said, ...]]
     """By agent: what a bounded sample of its runs said."""
     least: int = 1
@@ -93,9 +94,9 @@ class PatternCounts:
             runs=runs,
             examples=examples,
             unused=unused,
-            cells=joined_cells(parts, features, tasks),
+            cells=joined_by_task([part.cells for part in parts], parts, features, tasks, keys=2),
             lengths=joined([part.lengths for part in parts], parts, features),
-            loops=joined([part.loops for part in parts], parts, features),
+            loops=joined_by_task([part.loops for part in parts], parts, features, tasks, keys=4),
             said=joined_said(parts),
         )
 
@@ -120,7 +121,10 @@ class PatternCounts:
             if agent in (None, feature.agent) and (count >= least or feature.kind == "attempts")
         ]
         tasks = [n for n, task in enumerate(self.tasks) if agent in (None, task[0])]
-        cells = _moved(self.cells, 0, places, len(self.features))
+        cells, loops = (
+            _moved(_moved(rows, 0, places, len(self.features)), 1, tasks, len(self.tasks), others=True)
+            for rows in (self.cells, self.loops)
+        )
         runs, examples, unused = shown(
             self.runs,
             _moved(self.examples, 0, places, len(self.features)),
@@ -134,9 +138,9 @@ class PatternCounts:
             runs=runs,
             examples=examples,
             unused=unused,
-            cells=_moved(cells, 1, tasks, len(self.tasks), others=True),
+            cells=cells,
             lengths=_moved(self.lengths, 0, places, len(self.features)),
-            loops=_moved(self.loops, 0, places, len(self.features)),
+            loops=loops,
             said={name: own for name, own in self.said.items() if agent in (None, name)},
             least=max(least, self.least),
         )

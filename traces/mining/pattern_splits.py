@@ -18,6 +18,9 @@ from tracetune.traces.stats import Interval, newcombe
 
 __all__ = ["Split", "splits"]
 
+_NEARLY_ALL = 0.9
+"""Of the runs of tasks: so many of tasks that were run once leave nothing to compare within tasks."""
+
 Effect = tuple[float, Interval]
 
 
@@ -196,20 +199,24 @@ def _with_going_on(runs: Population, found: list[Split]) -> list[Split]:
 
     loops = [n for n, split in enumerate(found) if split.feature.kind == "loop"]
     numbers = {f: n for n, f in enumerate(runs.features) if f.kind == "loop"}
-    cells, totals, shorter = [], [np.zeros((0, 2), dtype=np.int64)], set[int]()
+    ends: dict[str, _Ends] = {}
+    cells, totals = [np.zeros((0, 4), dtype=np.int64)], [np.zeros((0, 2), dtype=np.int64)]
+    starts: dict[str, int] = {}
+    shorter = set[int]()
     for place, n in enumerate(loops):
-        agent = runs.agents.index(found[n].feature.agent)
-        own = runs.loops[runs.loops[:, 0] == numbers[found[n].feature]]
-        whole = runs.everyones_lengths[runs.everyones_lengths[:, 0] == agent]
-        ended, waiting = _going_on(own[:, 1:], whole[:, 1:])
-        start = sum(map(len, totals))
-        cells += [
-            (place, start + stratum, *counts) for stratum, counts in enumerate(ended.tolist())
-        ]
-        totals.append(waiting)
-        if ended[:, 0].sum() >= (ended[:, 1] * waiting[:, 0] / waiting[:, 1]).sum():
+        agent = found[n].feature.agent
+        if agent not in ends:
+            ends[agent] = _Ends(runs, agent)
+            starts[agent] = sum(map(len, totals))
+            totals.append(ends[agent].everyone)
+        first, last = np.searchsorted(runs.loops[:, 0], numbers[found[n].feature] + np.arange(2))
+        strata, in_loop = ends[agent].of(runs.loops[first:last])
+        ended, come = ends[agent].everyone[strata].T
+        if in_loop[:, 0].sum() >= (in_loop[:, 1] * ended / come).sum():
             shorter.add(n)
-    rows = np.array(cells, dtype=np.int64).reshape(-1, 4)
+        own = np.full_like(strata, place)
+        cells.append(np.column_stack([own, starts[agent] + strata, in_loop]))
+    rows = np.concatenate(cells)
     p_values = stratified_p_values(rows, np.concatenate(totals), len(loops))
     for n, tested in zip(loops, p_values, strict=True):
         p_value = 1.0 if n in shorter else tested
@@ -217,34 +224,72 @@ def _with_going_on(runs: Population, found: list[Split]) -> list[Split]:
     return found
 
 
-def _going_on(loops: Ints, everyone: Ints) -> tuple[Ints, Ints]:
-    """Whether runs that are in a loop go on for longer than others that have come as far.
+class _Ends:
+    """Where runs end: strata in which those in a loop are compared with all that came as far.
 
     A long run has more of everything, loops too: that runs with a loop are long tells nothing.
     So at each call at which runs end, those in a loop by then are compared with all that have
-    come to this call.
-
-    Args:
-        loops: Rows (call from which on, calls in all, runs).
-        everyone: Rows (calls in all, runs), the same runs among them.
-
-    Returns:
-        Of each such call, runs in a loop that end there, and that have come there; then the same
-        of everyone.
+    come to this call; and only those of the same task, as some tasks take longer and polling.
 
     Source: Mantel and Byar 1974, J. Am. Stat. Assoc. 69, 81-86.
     """
+
+    def __init__(self, runs: Population, agent: str) -> None:
+        import numpy as np
+
+        own = runs.everyones_lengths[runs.everyones_lengths[:, 0] == runs.agents.index(agent), 1:]
+        most = sum(owner == agent for owner, _ in runs.tasks) >= TASKS_KEPT
+        self._groups = _groups(own, len(runs.tasks), others=not most)
+        rows = np.column_stack([self._groups[own[:, 0]], own[:, 1:]])
+        rows = summed(rows[(rows[:, 0] >= 0) & (rows[:, 1] > 0)], 2)
+        group, calls, ended = rows.T
+        self._calls = int(calls.max(initial=0)) + 1
+        self._keys = group * self._calls + calls
+        # Of all that end there or in a later row, those of the same group.
+        later = np.append(ended[::-1].cumsum()[::-1], 0)
+        come = later[:-1] - later[np.searchsorted(group, group, side="right")]
+        self.everyone = np.column_stack([ended, come])
+        """A row per stratum: runs that end at a call, and those of them that come there."""
+
+    def of(self, loops: Ints) -> tuple[Ints, Ints]:
+        """The strata that tell something, and the same of the runs that are in a loop.
+
+        Args:
+            loops: Rows (feature, task, call from which on, calls in all, runs).
+        """
+        import numpy as np
+
+        group = self._groups[loops[:, 1]]
+        group, since, ends, runs = np.column_stack([group, loops[:, 2:]])[group >= 0].T
+        begin, end = (np.searchsorted(self._keys, group * self._calls + at) for at in (since, ends))
+        begun, ended = (
+            np.bincount(place, weights=runs, minlength=len(self._keys)).astype(np.int64)
+            for place in (begin, end)
+        )
+        # At the last call of a group all of it have ended.
+        come = begun.cumsum() - ended.cumsum() + ended
+        told = np.flatnonzero((come > 0) & (come < self.everyone[:, 1]))
+        return told, np.column_stack([ended, come])[told]
+
+
+def _groups(lengths: Ints, tasks: int, *, others: bool) -> Ints:
+    """By task the group its runs are compared in, and last that of all others; -1: in none.
+
+    That is the task, and the others are a group too. Where nearly all tasks were run once, so
+    that within them nothing can be compared, these are in one group with the others. Else they
+    are not: to compare between tasks would take for a loop's doing what takes some tasks longer.
+
+    Args:
+        lengths: Rows (task, tool calls, runs) of all runs.
+        others: Whether what is no task of those kept is no other task.
+    """
     import numpy as np
 
-    calls = np.unique(everyone[everyone[:, 0] > 0, 0])
-    since, ends, runs = loops.T
-    begin, end = np.searchsorted(calls, since), np.searchsorted(calls, ends)
-    begun, ended = (
-        np.bincount(place, weights=runs, minlength=len(calls)) for place in (begin, end)
-    )
-    in_loop = np.column_stack([ended, begun.cumsum() - ended.cumsum() + ended])
-    whole = everyone[everyone[:, 0] > 0]
-    place = np.searchsorted(calls, whole[:, 0])
-    ended = np.bincount(place, weights=whole[:, 1], minlength=len(calls))
-    anyone = np.column_stack([ended, ended[::-1].cumsum()[::-1]])
-    return in_loop.astype(np.int64), anyone.astype(np.int64)
+    groups = np.arange(tasks + 1)
+    sizes = np.bincount(lengths[:, 0] % (tasks + 1), weights=lengths[:, 2], minlength=tasks + 1)
+    once = np.flatnonzero(sizes[:-1] == 1)
+    if len(once) >= _NEARLY_ALL * sizes[:-1].sum():
+        groups[once] = tasks
+    elif not others:
+        groups[-1] = -1
+    return groups

@@ -126,6 +126,7 @@ def _read(tables: Queried, agent: str | None, least: int) -> PatternCounts:
     features = tuple(sorted(rows, key=Feature.key))
     ordered = [rows[feature] for feature in features]
     runs, examples, unused = _examples(ordered, tables.query("pattern_shown"))
+    places = _task_places(features, tasks, kept_tasks)
     return PatternCounts(
         agents={name: _agent(row) for name, row in known.items()},
         tasks=kept_tasks,
@@ -134,9 +135,9 @@ def _read(tables: Queried, agent: str | None, least: int) -> PatternCounts:
         runs=runs,
         examples=examples,
         unused=unused,
-        cells=_cells(features, ordered, tasks, kept_tasks),
+        cells=_placed(_numbers(ordered, "tasks", 3), places, 2),
         lengths=_lengths(features, ordered),
-        loops=_loops(ordered, tables.query("pattern_since")),
+        loops=_placed(_loops(ordered, tables.query("pattern_since")), places, 4),
         said=_said(tables, agent),
         least=least,
     )
@@ -193,22 +194,24 @@ def _examples(rows: Sequence[Row], found: Sequence[Row]) -> tuple[tuple[Example,
     return shown(runs, lowest(examples[~lacking]), lowest(examples[lacking]))
 
 
-def _cells(
-    features: Sequence[Feature],
-    rows: Sequence[Row],
-    numbered: Iterable[Row],
-    tasks: Sequence[Task],
+def _task_places(
+    features: Sequence[Feature], numbered: Iterable[Row], tasks: Sequence[Task]
 ) -> Ints:
+    """A row per feature: by its number the place of each of its agent's tasks; -1: any other."""
     import numpy as np
 
-    place, task, failed, succeeded = _numbers(rows, "tasks", 3).T
     agents = {agent: n for n, agent in enumerate(sorted({f.agent for f in features}))}
     to = np.full((len(agents), TASKS_KEPT + 1), -1, dtype=np.int64)
     numbers = {(row["agent"], row["task"]): row["number"] for row in numbered}
     for index, (agent, name) in enumerate(tasks):
         to[agents[agent], numbers[agent, name]] = index
-    of_feature = np.array([agents[f.agent] for f in features], dtype=np.int64)
-    return summed(np.stack([place, to[of_feature[place], task], failed, succeeded], axis=1), 2)
+    return to[[agents[feature.agent] for feature in features]]
+
+
+def _placed(rows: Ints, places: Ints, keys: int) -> Ints:
+    """Rows (feature, number of a task, …) with the task's place instead, summed and sorted."""
+    rows[:, 1] = places[rows[:, 0], rows[:, 1]]
+    return summed(rows, keys)
 
 
 def _lengths(features: Sequence[Feature], rows: Sequence[Row]) -> Ints:
@@ -219,16 +222,9 @@ def _lengths(features: Sequence[Feature], rows: Sequence[Row]) -> Ints:
     return summed(found[~of_runs[found[:, 0]]], 2)
 
 
-def _loops(features: Sequence[Row], rows: Sequence[Row]) -> Ints:
-    import numpy as np
-
-    places = {row["feature"]: place for place, row in enumerate(features)}
-    found = [
-        (places[row["feature"]], row["since"], row["attempts"], row["runs"])
-        for row in rows
-        if row["feature"] in places
-    ]
-    return np.array(sorted(found), dtype=np.int64).reshape(-1, 4)
+def _loops(features: Sequence[Row], rows: Iterable[Row]) -> Ints:
+    found = {row["feature"]: row for row in rows}
+    return _numbers([found.get(row["feature"], {"loops": None}) for row in features], "loops", 4)
 
 
 def _numbers(rows: Sequence[Row], column: str, width: int) -> Ints:

@@ -87,7 +87,9 @@ class Pattern:
     all other tasks, each as one run, with runs that have none (`stratified_p_values`; Fisher's
     exact test where no task has both). For loops, which cost calls whether or not they cost
     success, the smaller of that and of the test whether runs in a loop go on for longer than
-    others that have come as far (Mantel and Byar 1974), doubled for having looked twice."""
+    others of the same task that have come as far (Mantel and Byar 1974), doubled for having looked
+    twice. Runs without a task are compared with each other; and with those of tasks run once where
+    nearly all tasks were."""
     q_value: float
     """`p_value` corrected for the number of patterns tried (Benjamini-Hochberg), loops and all
     others apart (Efron 2008, Ann. Appl. Stat. 2, 197-223)."""

@@ -46,9 +46,9 @@ class Population:
     bounds: tuple[float, ...]
     """Of each agent: twice the median number of tool calls."""
     loops: Ints
-    """Rows (feature, call from which on it is a loop, tool calls, runs)."""
+    """Rows (feature, task, call from which on it is a loop, tool calls, runs); task -1: any other."""
     everyones_lengths: Ints
-    """Rows (agent, tool calls, runs) of all runs that tell how many calls they made."""
+    """Rows (agent, task, tool calls, runs) of all runs that tell how many calls they made."""
 
 
 def population(counts: PatternCounts) -> Population:
@@ -71,7 +71,9 @@ def population(counts: PatternCounts) -> Population:
     np.add.at(longs, lengths[:, 0], lengths[:, 2])
     np.add.at(all_longs, agent_of, np.where(calls > limit, runs, 0))
     everyone = counts.cells[calls[counts.cells[:, 0]] > -2]
+    attempts = calls[everyone[:, 0]]
     everyone[:, 0] = agent_of[everyone[:, 0]]
+    by_length = np.column_stack([everyone[:, :2], attempts, everyone[:, 2:].sum(axis=1)])
     whole = Population(
         agents=agents,
         tasks=counts.tasks,
@@ -85,7 +87,7 @@ def population(counts: PatternCounts) -> Population:
         all_longs=all_longs,
         bounds=bounds,
         loops=counts.loops,
-        everyones_lengths=np.stack([agent_of, calls, runs], axis=1)[calls > -1],
+        everyones_lengths=by_length[attempts > -1],
     )
     return _with_long(_with_unused(whole, counts), calls > limit)
 
@@ -123,8 +125,8 @@ def term_population(
         everyone=summed(everyone[:, :4], 2),
         all_longs=everyone[:, 4].sum(keepdims=True),
         bounds=(bound,),
-        loops=np.zeros((0, 4), dtype=np.int64),
-        everyones_lengths=np.zeros((0, 3), dtype=np.int64),
+        loops=np.zeros((0, 5), dtype=np.int64),
+        everyones_lengths=np.zeros((0, 4), dtype=np.int64),
     )
 
 

@@ -163,6 +163,6 @@ def test_bytes_are_read_back_to_equal_counts(source: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"text"])
 def test_other_bytes_are_refused_in_one_line(content: bytes) -> None:
-    with pytest.raises(TraceError, match="no counts of patterns of layout 3") as caught:
+    with pytest.raises(TraceError, match="no counts of patterns of layout 4") as caught:
         PatternCounts.from_bytes(content)
     assert "\n" not in str(caught.value)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tracetune.errors import TraceError
+from tracetune.traces.analytics.few import FewTraces, few_or_tables
 from tracetune.traces.analytics.tables import TraceTables
+from tracetune.traces.mining.few_patterns import count_few_patterns
 from tracetune.traces.mining.pattern_counts import TASKS_KEPT, PatternCounts
 from tracetune.traces.mining.patterns import count_patterns, mine_patterns, patterns_of
 from tracetune.traces.model import Thought, ToolCall, Trace
@@ -86,11 +88,11 @@ def test_counts_of_nothing_merge_with_others(whole: PatternCounts) -> None:
         pytest.param("", id="nothing"),
         pytest.param("[1]", id="a list"),
         pytest.param('{"layout": 0}', id="another layout"),
-        pytest.param('{"layout": 3}', id="half of it"),
+        pytest.param('{"layout": 4}', id="half of it"),
     ],
 )
 def test_other_json_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(TraceError, match="no counts of patterns of layout 3") as caught:
+    with pytest.raises(TraceError, match="no counts of patterns of layout 4") as caught:
         PatternCounts.from_json(text)
     assert "\n" not in str(caught.value)
 
@@ -135,6 +137,47 @@ def test_of_very_many_tasks_a_part_is_kept_that_shards_agree_on() -> None:
     assert rest[2] + rest[3] == 400
     assert count(runs[::2]).merge(count(runs[1::2])) == whole
     assert count(runs[:1500]).merge(count(runs[1500:])) == whole
+
+
+def test_loops_tell_their_task_however_they_are_counted() -> None:
+    def run(agent: str, n: int, task: str | None, looked: int, calls: int) -> Trace:
+        steps = [ToolCall("look", {"at": min(m, looked)}) for m in range(looked)]
+        steps += [ToolCall("look", {"at": looked})] * (calls - looked)
+        return Trace(f"{n}", agent, task=task, success=n % 2 == 0, steps=tuple(steps))
+
+    runs = [
+        run("a", 1, "x", 0, 3),
+        run("a", 2, "x", 2, 7),
+        run("a", 3, None, 0, 4),
+        run("b", 4, "w", 0, 2),
+        run("b", 5, "y", 1, 5),
+        run("b", 6, "x", 0, 3),
+        run("b", 7, "x", 0, 3),
+    ]
+    expected = [
+        ("a", None, 3, 4, 1),
+        ("a", "x", 3, 3, 1),
+        ("a", "x", 5, 7, 1),
+        ("b", "x", 3, 3, 2),
+        ("b", "y", 4, 5, 1),
+    ]
+
+    def told(counts: PatternCounts) -> list[tuple[str, str | None, int, int, int]]:
+        return [
+            (counts.features[place].agent, None if task < 0 else counts.tasks[task][1], *rest)
+            for place, task, *rest in counts.loops.tolist()
+        ]
+
+    shards = [count(runs[n::3]) for n in range(3)]
+    whole = count(runs)
+    with few_or_tables(runs) as held:
+        assert isinstance(held, FewTraces)
+        assert told(count_few_patterns(held.runs())) == expected
+    assert told(whole) == expected
+    assert told(shards[2].merge(*shards[:2])) == expected
+    for agent in ("a", "b"):
+        own = [row for row in expected if row[0] == agent]
+        assert told(whole.only(agent=agent)) == told(count(runs, agent=agent)) == own
 
 
 def test_a_shard_that_never_uses_a_tool_has_examples_of_not_using_it() -> None:

@@ -1,5 +1,5 @@
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from scipy import stats
 from tracetune.errors import InputError
 from tracetune.traces.analytics.sample import mark_of
 from tracetune.traces.analytics.tables import TraceTables
+from tracetune.traces.mining.pattern_counts import TASKS_KEPT
 from tracetune.traces.mining.patterns import Pattern, mine_patterns
 from tracetune.traces.model import Thought, ToolCall, Trace
 from tracetune.traces.read import read_traces
@@ -338,6 +339,68 @@ def test_a_loop_counts_where_its_runs_go_on_for_longer(
         traces.append(run(f"none{n}", n % 2 == 0, *(call("look", i=m) for m in range(others))))
     loops = [p for p in mine_patterns(traces) if p.kind == "loop" and p.q_value <= 0.1]
     assert bool(loops) == found
+
+
+def waiting(task: str, looping: Sequence[int], others: Sequence[int]) -> list[Trace]:
+    """Runs of a task that wait three times and those that do not, by how many calls they make."""
+    return [
+        run(
+            f"{task}-{waits}-{n}",
+            n % 2 == 0,
+            *([call("wait", s=5)] * 3 if waits else []),
+            *(call("look", i=m) for m in range(calls - 3 * waits)),
+            task=task,
+        )
+        for waits, own in ((True, looping), (False, others))
+        for n, calls in enumerate(own)
+    ]
+
+
+def loops_found(traces: list[Trace]) -> list[Pattern]:
+    return [p for p in mine_patterns(traces) if p.kind == "loop" and p.q_value <= 0.1]
+
+
+def test_waiting_in_tasks_that_take_longer_is_no_loop_that_goes_on() -> None:
+    """Over all, runs that wait are long; within their task they are as long as others."""
+    quick = [waiting(f"quick{n}", [], [3, 4, 5, 6, 5, 4]) for n in range(12)]
+    slow = [waiting(f"slow{n}", [9, 10, 11, 12], [9, 10, 11, 12]) for n in range(8)]
+    traces = [trace for task in quick + slow for trace in task]
+    assert loops_found([replace(trace, task=None) for trace in traces])
+    assert not loops_found(traces)
+    every = [waiting(f"slow{n}", [9, 10, 11, 12], []) for n in range(8)]
+    once = [waiting(f"once{n}", [9 + n % 4], []) for n in range(20)]
+    # What is the same in all runs of a task, or was run once beside others, tells nothing.
+    assert not loops_found([trace for task in quick + every + once for trace in task])
+
+
+def test_a_loop_that_goes_on_within_tasks_is_found() -> None:
+    """Over all, runs that loop are short: they are so in tasks that take few calls."""
+    quick = [waiting(f"quick{n}", [7, 8, 8, 9], [3, 4]) for n in range(8)]
+    slow = [waiting(f"slow{n}", [], [20, 21, 22, 23]) for n in range(12)]
+    traces = [trace for task in quick + slow for trace in task]
+    assert [p.subject for p in loops_found(traces)] == [("wait",)]
+    assert not loops_found([replace(trace, task=None) for trace in traces])
+
+
+def test_where_nearly_all_tasks_were_run_once_a_loop_is_compared_between_them() -> None:
+    traces = [
+        replace(trace, task=f"{n}")
+        for n, trace in enumerate(waiting("", [11, 12, 13] * 4, [4, 5, 6] * 12))
+    ]
+    assert loops_found(traces)
+    p_value = loops_found([replace(trace, task=None) for trace in traces])[0].p_value
+    assert loops_found(traces)[0].p_value == p_value
+    # A few were run again: 5 of 48 runs are of such.
+    again = [replace(trace, task="2") if n < 5 else trace for n, trace in enumerate(traces)]
+    assert not loops_found(again)
+
+
+def test_of_more_tasks_than_are_told_apart_the_others_are_not_compared() -> None:
+    tasks = [
+        waiting(f"{n}", [9, 10] if n % 4 else [], [] if n % 4 else [4, 5])
+        for n in range(TASKS_KEPT + 200)
+    ]
+    assert not loops_found([trace for task in tasks for trace in task])
 
 
 def lengths(seed: int) -> list[Trace]:
