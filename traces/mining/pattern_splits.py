@@ -18,6 +18,8 @@ from tracetune.traces.stats import Interval, newcombe
 
 __all__ = ["Split", "splits"]
 
+_STUCK = "10"
+"""Of loops: so many identical calls are no waiting that a task takes."""
 _NEARLY_ALL = 0.9
 """Of the runs of tasks: so many of tasks that were run once leave nothing to compare within tasks."""
 
@@ -199,23 +201,22 @@ def _with_going_on(runs: Population, found: list[Split]) -> list[Split]:
 
     loops = [n for n, split in enumerate(found) if split.feature.kind == "loop"]
     numbers = {f: n for n, f in enumerate(runs.features) if f.kind == "loop"}
-    ends: dict[str, _Ends] = {}
+    known: dict[tuple[str, bool], tuple[_Ends, int]] = {}
     cells, totals = [np.zeros((0, 4), dtype=np.int64)], [np.zeros((0, 2), dtype=np.int64)]
-    starts: dict[str, int] = {}
     shorter = set[int]()
     for place, n in enumerate(loops):
-        agent = found[n].feature.agent
-        if agent not in ends:
-            ends[agent] = _Ends(runs, agent)
-            starts[agent] = sum(map(len, totals))
-            totals.append(ends[agent].everyone)
+        key = found[n].feature.agent, found[n].feature.detail == _STUCK
+        if key not in known:
+            known[key] = _Ends(runs, key[0], stuck=key[1]), sum(map(len, totals))
+            totals.append(known[key][0].everyone)
+        ends, start = known[key]
         first, last = np.searchsorted(runs.loops[:, 0], numbers[found[n].feature] + np.arange(2))
-        strata, in_loop = ends[agent].of(runs.loops[first:last])
-        ended, come = ends[agent].everyone[strata].T
+        strata, in_loop = ends.of(runs.loops[first:last])
+        ended, come = ends.everyone[strata].T
         if in_loop[:, 0].sum() >= (in_loop[:, 1] * ended / come).sum():
             shorter.add(n)
         own = np.full_like(strata, place)
-        cells.append(np.column_stack([own, starts[agent] + strata, in_loop]))
+        cells.append(np.column_stack([own, start + strata, in_loop]))
     rows = np.concatenate(cells)
     p_values = stratified_p_values(rows, np.concatenate(totals), len(loops))
     for n, tested in zip(loops, p_values, strict=True):
@@ -234,12 +235,12 @@ class _Ends:
     Source: Mantel and Byar 1974, J. Am. Stat. Assoc. 69, 81-86.
     """
 
-    def __init__(self, runs: Population, agent: str) -> None:
+    def __init__(self, runs: Population, agent: str, *, stuck: bool) -> None:
         import numpy as np
 
         own = runs.everyones_lengths[runs.everyones_lengths[:, 0] == runs.agents.index(agent), 1:]
         most = sum(owner == agent for owner, _ in runs.tasks) >= TASKS_KEPT
-        self._groups = _groups(own, len(runs.tasks), others=not most)
+        self._groups = _groups(own, len(runs.tasks), others=not most, stuck=stuck)
         rows = np.column_stack([self._groups[own[:, 0]], own[:, 1:]])
         rows = summed(rows[(rows[:, 0] >= 0) & (rows[:, 1] > 0)], 2)
         group, calls, ended = rows.T
@@ -272,16 +273,18 @@ class _Ends:
         return told, np.column_stack([ended, come])[told]
 
 
-def _groups(lengths: Ints, tasks: int, *, others: bool) -> Ints:
+def _groups(lengths: Ints, tasks: int, *, others: bool, stuck: bool) -> Ints:
     """By task the group its runs are compared in, and last that of all others; -1: in none.
 
-    That is the task, and the others are a group too. Where nearly all tasks were run once, so
-    that within them nothing can be compared, these are in one group with the others. Else they
-    are not: to compare between tasks would take for a loop's doing what takes some tasks longer.
+    That is the task, and the others are a group too. To compare between tasks would take for a
+    loop's doing that some tasks take longer, and polling; so where nearly all were run once, and
+    nothing can be compared within them, they are in one group with the others for those who are
+    stuck only.
 
     Args:
         lengths: Rows (task, tool calls, runs) of all runs.
-        others: Whether what is no task of those kept is no other task.
+        others: Whether what is of no task that is kept is of none at all.
+        stuck: Whether the loop is of so many calls that no task takes them.
     """
     import numpy as np
 
@@ -289,7 +292,7 @@ def _groups(lengths: Ints, tasks: int, *, others: bool) -> Ints:
     sizes = np.bincount(lengths[:, 0] % (tasks + 1), weights=lengths[:, 2], minlength=tasks + 1)
     once = np.flatnonzero(sizes[:-1] == 1)
     if len(once) >= _NEARLY_ALL * sizes[:-1].sum():
-        groups[once] = tasks
+        groups[once] = tasks if stuck else once
     elif not others:
         groups[-1] = -1
     return groups

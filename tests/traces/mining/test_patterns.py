@@ -341,14 +341,16 @@ def test_a_loop_counts_where_its_runs_go_on_for_longer(
     assert bool(loops) == found
 
 
-def waiting(task: str, looping: Sequence[int], others: Sequence[int]) -> list[Trace]:
-    """Runs of a task that wait three times and those that do not, by how many calls they make."""
+def waiting(
+    task: str, looping: Sequence[int], others: Sequence[int], times: int = 3
+) -> list[Trace]:
+    """Runs of a task that wait so many times and those that do not, by how many calls they make."""
     return [
         run(
             f"{task}-{waits}-{n}",
             n % 2 == 0,
-            *([call("wait", s=5)] * 3 if waits else []),
-            *(call("look", i=m) for m in range(calls - 3 * waits)),
+            *([call("wait", s=5)] * times if waits else []),
+            *(call("look", i=m) for m in range(calls - times * waits)),
             task=task,
         )
         for waits, own in ((True, looping), (False, others))
@@ -382,17 +384,19 @@ def test_a_loop_that_goes_on_within_tasks_is_found() -> None:
     assert not loops_found([replace(trace, task=None) for trace in traces])
 
 
-def test_where_nearly_all_tasks_were_run_once_a_loop_is_compared_between_them() -> None:
-    traces = [
-        replace(trace, task=f"{n}")
-        for n, trace in enumerate(waiting("", [11, 12, 13] * 4, [4, 5, 6] * 12))
-    ]
-    assert loops_found(traces)
-    p_value = loops_found([replace(trace, task=None) for trace in traces])[0].p_value
-    assert loops_found(traces)[0].p_value == p_value
-    # A few were run again: 5 of 48 runs are of such.
-    again = [replace(trace, task="2") if n < 5 else trace for n, trace in enumerate(traces)]
-    assert not loops_found(again)
+def test_where_nearly_all_tasks_were_run_once_only_being_stuck_is_compared_between_them() -> None:
+    """Three identical calls may be waiting that a task takes, ten are none."""
+    runs = waiting("", [31, 32, 33] * 4, [14, 15, 16] * 12, times=10)
+    nameless = [replace(trace, task=None) for trace in runs]
+    once = [replace(trace, task=f"{n}") for n, trace in enumerate(runs)]
+    [stuck] = loops_found(once)
+    assert "at least 10 times" in stuck.text
+    assert [p.p_value for p in loops_found(nameless)] == [stuck.p_value]
+    few = waiting("", [11, 12, 13] * 4, [4, 5, 6] * 12)
+    assert loops_found([replace(trace, task=None) for trace in few])
+    assert not loops_found([replace(trace, task=f"{n}") for n, trace in enumerate(few)])
+    # One task has 5 of 48 runs, which all wait.
+    assert not loops_found([replace(t, task="2") if t.task in set("01234") else t for t in once])
 
 
 def test_of_more_tasks_than_are_told_apart_the_others_are_not_compared() -> None:
