@@ -121,10 +121,8 @@ class PatternCounts:
             if agent in (None, feature.agent) and (count >= least or feature.kind == "attempts")
         ]
         tasks = [n for n, task in enumerate(self.tasks) if agent in (None, task[0])]
-        cells, loops = (
-            _moved(_moved(rows, 0, places, len(self.features)), 1, tasks, len(self.tasks), others=True)
-            for rows in (self.cells, self.loops)
-        )
+        cells = _moved(self.cells, 0, places, len(self.features))
+        loops = _moved(self.loops, 0, places, len(self.features))
         runs, examples, unused = shown(
             self.runs,
             _moved(self.examples, 0, places, len(self.features)),
@@ -138,9 +136,9 @@ class PatternCounts:
             runs=runs,
             examples=examples,
             unused=unused,
-            cells=cells,
+            cells=_moved(cells, 1, tasks, len(self.tasks), others=True),
             lengths=_moved(self.lengths, 0, places, len(self.features)),
-            loops=loops,
+            loops=_moved(loops, 1, tasks, len(self.tasks), others=True),
             said={name: own for name, own in self.said.items() if agent in (None, name)},
             least=max(least, self.least),
         )

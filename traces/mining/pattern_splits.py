@@ -21,7 +21,7 @@ __all__ = ["Split", "splits"]
 _STUCK = "10"
 """Of loops: so many identical calls are no waiting that a task takes."""
 _NEARLY_ALL = 0.9
-"""Of the runs of tasks: so many of tasks that were run once leave nothing to compare within tasks."""
+"""So large a share of runs that are the only ones of their task leaves too little within tasks."""
 
 Effect = tuple[float, Interval]
 

@@ -88,8 +88,8 @@ class Pattern:
     exact test where no task has both). For loops, which cost calls whether or not they cost
     success, the smaller of that and of the test whether runs in a loop go on for longer than
     others of the same task that have come as far (Mantel and Byar 1974), doubled for having looked
-    twice. Runs without a task are compared with each other; for loops of 10 calls with those of tasks
-    run once, too, where nearly all tasks were."""
+    twice. Runs without a task are compared with each other; where nearly all tasks were run once,
+    for loops of 10 calls with the runs of these, too."""
     q_value: float
     """`p_value` corrected for the number of patterns tried (Benjamini-Hochberg), loops and all
     others apart (Efron 2008, Ann. Appl. Stat. 2, 197-223)."""

@@ -46,7 +46,7 @@ class Population:
     bounds: tuple[float, ...]
     """Of each agent: twice the median number of tool calls."""
     loops: Ints
-    """Rows (feature, task, call from which on it is a loop, tool calls, runs); task -1: any other."""
+    """Rows (feature, task, call from which on it is a loop, tool calls, runs)."""
     everyones_lengths: Ints
     """Rows (agent, task, tool calls, runs) of all runs that tell how many calls they made."""
 
