@@ -17,6 +17,7 @@ from tracetune.traces.secrets import (
     Span,
     apart,
     find_secrets,
+    is_name,
     linear,
     may_hold_secrets,
     names_secret,
@@ -197,7 +198,8 @@ def _named_by(before: Any, part: Any, parts: int) -> str | None:
         return None
     if before.startswith("--"):
         return None if part.startswith("-") else before
-    return before if parts == 2 and len(part) >= 8 and any(map(str.isdigit, part)) else None
+    random = len(part) >= 8 and any(map(str.isdigit, part)) and not is_name(part)
+    return before if parts == 2 and random else None
 
 
 def _encoded(text: str) -> bytes:

@@ -11,8 +11,17 @@ import importlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
 
-__all__ = ["Span", "apart", "find_secrets", "linear", "may_hold_secrets", "names_secret"]
+__all__ = [
+    "Span",
+    "apart",
+    "find_secrets",
+    "is_name",
+    "linear",
+    "may_hold_secrets",
+    "names_secret",
+]
 
 
 class Span(NamedTuple):
@@ -125,7 +134,7 @@ _VALUE = (
     r"(?:b?\\*\"(?P<double>[^\"\s]+)(?:\"|\z)|b?\\*'(?P<single>[^'\s]+)(?:'|\z)"
     r"|(?P<bare>[^\s\"'`\\;&<>(){}\[\]]+))"
 )
-_SIGNED = r"(?:[?&]|\\u0026)(?i:sig|(?:x-(?:amz|goog)-)?signature)="
+_SIGNED = r"(?:[?&]|&amp;|\\u0026)(?i:sig|(?:x-(?:amz|goog)-)?signature)="
 _PLACES = ("secret", "double", "single", "bare")
 _NONE = (-1, -1)
 _TAIL = re.compile(rb"[\w-]*")
@@ -141,10 +150,10 @@ _NO_VALUE = re.compile(
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"(?:basic|bearer|digest|key|negotiate|token|apikey) ", re.IGNORECASE)
-# As whole words: "admin" ends as "min" does.
 _COOKIE = re.compile(r"[\w.%-]+=[^\r\n]{6,}")
+# As whole words: "admin" ends as "min" does.
 _HARMLESS = re.compile(
-    r"(?:^(?i:(?:next)?page|next|sync|continuation|cursor|stop|max|min|num)"
+    r"(?:^(?i:(?:next)?(?:page|sync|continuation|cursor)|next|stop|max|min|num)"
     r"|Page|Next|Sync|Continuation|Cursor|Stop|Max|Min|Num)[_-]?$"
 )
 _IS_SURE = re.compile(rf"(?:{_SURE})$", re.IGNORECASE)
@@ -180,16 +189,31 @@ def names_secret(name: str, value: str) -> bool:
     return _is_secret(found["name"], value.strip(), bare=False)
 
 
+def is_name(value: str) -> bool:
+    """Return whether it is the name of a secret, and so none: `password2`, as forms have it."""
+    return _ENDS_IN_NAME.match(value) is not None
+
+
 def _assigned(match: dict[str, str]) -> bool:
     if _HARMLESS.search(match["before"]):
         return False
-    name, value = match["name"], match["secret"].rstrip(".,:")
+    name, value, bare = match["name"], match["secret"].rstrip(".,:"), bool(match["bare"])
+    if "%" in match["is"]:  # of a URL: "%20" has no digits of a secret
+        value = unquote_plus(value)
+        bare = value.lstrip()[:1] not in ("'", '"')
+        value = re.split(r"[\s&]", value.strip(" \"'"))[0]
+    elif bare and "==" in match["is"] and is_name(value):  # two variables are compared
+        return False
     env = name.isupper() and match["is"] == "="
-    return _is_secret(name, value, bare=bool(match["bare"]), env=env)
+    return _is_secret(name, value, bare=bare, env=env)
 
 
 def _random(match: dict[str, str]) -> bool:
     return _mixed(match["secret"]) and not _NO_VALUE.match(match["secret"])
+
+
+def _listed(match: dict[str, str]) -> bool:
+    return _random(match) and not is_name(match["secret"])
 
 
 def _header(match: dict[str, str]) -> bool:
@@ -211,7 +235,8 @@ def _filled(match: dict[str, str]) -> bool:
 
 
 def _tagged(match: dict[str, str]) -> bool:
-    return _is_secret(match["name"], match["secret"], bare=False)
+    harmless = _HARMLESS.search(match["before"])
+    return not harmless and _is_secret(match["name"], match["secret"], bare=False)
 
 
 _NAMED = (
@@ -245,14 +270,15 @@ _NAMED = (
         r"(?P<secret>[^\s\"'`\\.,;]{4,})"
     ), _random),
     _Rule("password", r"(?i:password|identified)\s", (
-        r"(?i:\b(?:create|alter|grant)\s[^\n;]*\s(?:identified(?: with \S+)? by|password)"
+        r"(?i:\b(?:create|alter|grant)\s[^\n;]*?\s(?:identified(?: with \S+)? by|password)"
+        r"|,[^\n;,]*\sidentified(?: with \S+)? by"  # the next user
         r"|\bset password\s[^\n;=]*=)\s*\\*[\"'](?P<secret>[^\s\"'\\]+)"
     ), _filled),
     _Rule("URL signature", _SIGNED, rf"{_SIGNED}(?P<secret>[\w%+/=-]{{30,}})"),
     _Rule("secret", rf"<(?:\w+:)?{_NAME}>", rf"<(?:\w+:)?{_NAME}>(?P<secret>[^\s<>]+)<", _tagged),
     _Rule("secret", rf"{_NAME}{_IS}", rf"{_NAME}{_IS}{_VALUE}", _assigned),
     _Rule("secret", rf"{_NAME}{_VALUE_KEY}", rf"{_NAME}(?P<is>{_VALUE_KEY}){_VALUE}", _assigned),
-    _Rule("secret", rf"{_NAME}{_NEXT}", rf"{_NAME}{_NEXT}(?P<secret>[^\s\"'\\]{{8,}})", _random),
+    _Rule("secret", rf"{_NAME}{_NEXT}", rf"{_NAME}{_NEXT}(?P<secret>[^\s\"'\\]{{8,}})", _listed),
     _Rule("secret", rf"--[a-z-]*{_NAME}\s", rf"--[a-z-]*{_NAME}(?P<is>\s+){_VALUE}", _assigned),
 )  # fmt: skip
 

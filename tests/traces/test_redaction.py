@@ -158,6 +158,14 @@ def test_known_format_goes_whole(secret: str, kind: str, around: str) -> None:
         pytest.param("SET PASSWORD FOR 'bob' = '{}'", "letmein", id="a password that is set"),
         pytest.param("q=password%3D{}", "hunter22", id="a parameter in a parameter"),
         pytest.param("?q=%22password%22%3A{}", "%22hunter22%22", id="JSON in a parameter"),
+        pytest.param("?q=%22password%22%3A{}", "%22letmein%22", id="a word in a parameter's JSON"),
+        pytest.param(
+            "ALTER USER a IDENTIFIED BY 'x', b IDENTIFIED BY '{}'", "letmein", id="a second user"
+        ),
+        pytest.param(
+            "ALTER USER a IDENTIFIED BY '{}', b IDENTIFIED BY 'x'", "letmein", id="the first of two"
+        ),
+        pytest.param("<a href='/k?a=1&amp;Signature={}'>", HEX32 * 2, id="a signed URL in HTML"),
         pytest.param("https://s3/k?X-Amz-Signature={}", HEX32 * 2, id="a URL signed by AWS"),
         pytest.param("https://g/k?a=1\\u0026X-Goog-Signature={}", HEX32 * 4, id="one by Google"),
         pytest.param("userPassword: '{}'", "letmein", id="a name in camel case"),
@@ -205,6 +213,12 @@ HARMLESS = [
     "def login(user, password=None, token=token):",
     "PWD=/home/ada",
     "nextPageToken: CAUQAA1234",
+    "?nextsynctoken=CAUQAA1234",
+    "<NextContinuationToken>1ueGcxLPRx1Tr/XYExHnhbYLgveDs2J=</NextContinuationToken>",
+    "https://example.com/search?q=forgot%20password%3A%20help",
+    "https://example.com/search?q=token%3A%20ETH%20price",
+    "{'fields': ('username', 'password1', 'password2')}",
+    "if password1 == password2:",
     "<password>string</password>",
     "<label>Password</label>",
     "the user forgot the password 'again', so it is reset",
@@ -333,6 +347,7 @@ def test_secret_goes_from_every_text_of_a_trace(parts: dict[str, Any]) -> None:
             id="headers without a secret",
         ),
         pytest.param({"fields": ["password", "email address"]}, None, id="names of fields"),
+        pytest.param({"fields": ["password", "password2"]}, None, id="a field and its repetition"),
         pytest.param(
             {"passwords": {"password": ["letmein", "let5me6in7"]}},
             {"passwords": {"password": ["<redacted: secret>", "<redacted: secret>"]}},
