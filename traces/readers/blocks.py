@@ -31,6 +31,25 @@ _BLOCKS = frozenset({"resource", "web_search_result"})
 """Kinds of blocks that only results of tools hold."""
 _RESULTS = frozenset({"tool_call_response", "server_tool_call_response", "server_tool_result"})
 _MEDIA = ("audio", "document", "file", "image", "input_", "media", "text-plain", "video")
+_CARRIED = frozenset(
+    {
+        "audio",
+        "base64",
+        "data",
+        "file_data",
+        "file_id",
+        "file_url",
+        "image",
+        "image_url",
+        "input_audio",
+        "mime_type",
+        "modality",
+        "source_type",
+        "video",
+    }
+)
+"""What blocks of pictures, sound and files have, and not a tool's own `{"type": "file", …}`."""
+_PLAIN_NAMES = ("blob", "uri")
 _CUSTOM = frozenset({"custom", "custom_tool_call"})
 """OpenAI's calls whose `input` is plain text."""
 _ASKED = ("action", "operation", "code", "queries")
@@ -208,13 +227,22 @@ def _is_block(value: Any) -> bool:
     if not isinstance(value, Mapping) or "type" not in value:
         return isinstance(value, str)
     kind = str(value["type"])
-    known = kind in _TEXTS or kind in NOTHING_SAID or kind in _BLOCKS
-    return known or kind.startswith(_MEDIA) or isinstance(value.get("text"), str)
+    if kind == "resource":
+        return isinstance(value.get("resource"), Mapping)
+    if kind in _TEXTS or kind in _BLOCKS or isinstance(value.get("text"), str):
+        return True
+    return _is_media(value) if kind in _PLAIN_NAMES else kind in NOTHING_SAID or _is_media(value)
 
 
 def _is_media(value: Any) -> bool:
     kind = str(value.get("type")) if isinstance(value, Mapping) else ""
-    return kind == "computer_screenshot" or (kind.startswith(_MEDIA) and "text" not in value)
+    if kind == "computer_screenshot":
+        return True
+    if not kind.startswith((*_MEDIA, *_PLAIN_NAMES)) or "text" in value:
+        return False
+    inner = any(isinstance(value.get(name), Mapping) for name in ("document", "file", "source"))
+    linked = "url" in value and value.keys() <= {"type", "url", "id", "index", "extras"}
+    return inner or linked or not _CARRIED.isdisjoint(value)
 
 
 def _said(block: Mapping[str, Any]) -> str:

@@ -653,6 +653,13 @@ def test_a_result_that_a_log_repeats_is_no_call_of_its_own():
         ([{"type": "web_search_result", "title": "Rooms", "url": "b"}], "Rooms b"),
         ([{"type": "invoice", "id": 1}], '[{"type":"invoice","id":1}]'),
         ([{"type": "image", "source": {"data": "aaaa"}}], ""),
+        ([{"type": "image", "url": "https://a/b.png"}], ""),
+        ({"type": "input_image", "file_id": "f1"}, ""),
+        ({"type": "file", "name": "a.py", "size": 3}, '{"type":"file","name":"a.py","size":3}'),
+        ([{"type": "file", "name": "a.py"}], '[{"type":"file","name":"a.py"}]'),
+        ([{"type": "blob", "path": "a.py"}], '[{"type":"blob","path":"a.py"}]'),
+        ([{"type": "blob", "modality": "image", "content": "aaaa"}], "aaaa"),
+        ([{"type": "resource", "id": 1}], '[{"type":"resource","id":1}]'),
     ],
 )
 def test_what_results_hold(content: Any, result: str):
