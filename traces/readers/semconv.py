@@ -90,6 +90,9 @@ _WANTED = {
 
 Google's ADK, Pydantic AI and Vercel's AI SDK have names of their own beside the conventions'.
 """
+_ADK_INPUT, _ADK_OUTPUT = "gcp.vertex.agent.tool_call_args", "gcp.vertex.agent.tool_response"
+_ADK_MERGED = "(merged tools)"
+"""What Google's ADK calls the span that sums up calls made side by side."""
 _WRAPPED_INPUT, _WRAPPED_OUTPUT = "traceloop.entity.input", "traceloop.entity.output"
 _SENT = (
     ("gen_ai.input.messages", "llm.input_messages", "gen_ai.prompt", "input.value"),
@@ -186,7 +189,9 @@ def span_from(
 
 def _kind(attributes: Attributes, names: _Names) -> Kind:
     if names.kind is not None:
-        return _KINDS.get(str(attributes[names.kind]).lower(), "other")
+        kind = _KINDS.get(str(attributes[names.kind]).lower(), "other")
+        merged = kind == "tool" and attributes.get("gen_ai.tool.name") == _ADK_MERGED
+        return "other" if merged else kind
     if "gen_ai.tool.name" in attributes or "ai.toolCall.name" in attributes:
         return "tool"
     if "gen_ai.request.model" in attributes or "llm.model_name" in attributes:
@@ -214,6 +219,9 @@ def _fill_tool(span: Span, attributes: Attributes, names: _Names) -> None:
         if names.result == _WRAPPED_OUTPUT and isinstance(wrapped := parsed(replied), Mapping):
             bare = wrapped.keys() <= {"output", "kwargs"}
             span.replied = wrapped.get("output", replied) if bare else replied
+    told = (names.arguments, names.result)
+    if told == (_ADK_INPUT, _ADK_OUTPUT) and span.heard == span.replied == "{}":
+        span.heard = span.replied = None  # so it keeps content back
 
 
 def _fill_model(span: Span, attributes: Attributes, names: _Names) -> None:

@@ -489,6 +489,16 @@ def test_frameworks_names_for_a_tools_arguments_and_result(told: dict[str, Any])
     ]
 
 
+def test_adk_keeps_content_back_and_sums_up_what_ran_side_by_side():
+    kept_back = {"gcp.vertex.agent.tool_call_args": "{}", "gcp.vertex.agent.tool_response": "{}"}
+    told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "f"} | kept_back
+    merged = told | {"gen_ai.tool.name": "(merged tools)"}
+    calls = [span(str(n), "1", n, told) for n in (2, 3)]
+    (trace,), _ = read(request(span("1", "", 0, AGENT), *calls, span("4", "1", 4, merged)))
+
+    assert [(c.name, c.arguments, c.result) for c in trace.agent_calls()] == [("f", {}, None)] * 2
+
+
 @pytest.mark.parametrize(
     ("status", "result", "error"), [("success", "Room 4", None), ("error", None, "Room 4")]
 )
