@@ -261,8 +261,11 @@ def _all_text(values: list[Any]) -> bytes | None:
                     names.append(value[0])
             elif isinstance(value, str):
                 texts.append(value)
+                names.append(value)
         if not inner:
-            return _encoded("\0".join([*texts, *(f"{name}:" for name in names)]))
+            # An enumeration's text formats as its member's name.
+            named = (name + ":" if isinstance(name, str) else f"{name}:" for name in names)
+            return _encoded("\0".join([*texts, *named]))
         level = inner
     return None
 

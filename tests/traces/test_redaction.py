@@ -7,6 +7,7 @@ import pickle
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,13 @@ def test_value_under_the_name_of_a_secret_goes(text: str, secret: str) -> None:
     assert redactor.text(clean) is clean
 
 
+class Field(str, Enum):  # noqa: UP042 - a StrEnum formats otherwise
+    """Names as programs have them, in arguments that were never JSON."""
+
+    LOGIN = "db_password"
+    OPTION = "--password"
+
+
 HARMLESS = [
     "Authorization: required for this call",
     "The password is required and must be valid.",
@@ -357,6 +365,16 @@ def test_secret_goes_from_every_text_of_a_trace(parts: dict[str, Any]) -> None:
         pytest.param({"name": "DB_PASSWORD", "value": {"from": "vault"}}, None, id="no value"),
         pytest.param({"token": "a1b2c3d4"}, {"token": "<redacted: secret>"}, id="a random token"),
         pytest.param({"token": "BTC"}, None, id="a token that is a word"),
+        pytest.param(
+            {"name": Field.LOGIN, "value": "letmein"},
+            {"name": Field.LOGIN, "value": "<redacted: secret>"},
+            id="a name of an enumeration",
+        ),
+        pytest.param(
+            {"command": ["psql", Field.OPTION, "letmein"]},
+            {"command": ["psql", Field.OPTION, "<redacted: secret>"]},
+            id="an option of an enumeration",
+        ),
         pytest.param({"password": None, "secret": True}, None, id="nothing in them"),
         pytest.param({"password": "********"}, None, id="masked already"),
         pytest.param({"max_tokens": 100, "page_token": "a1b2c3d4e5"}, None, id="harmless names"),

@@ -581,6 +581,16 @@ SECRET = "sk-" + "ant-api03-" + "aB3" * 31 + "AA"
         pytest.param(step(arguments={"key": SECRET}), id="an argument"),
         pytest.param(step(arguments={"a": [{"b": f"x {SECRET}"}]}), id="deep in an argument"),
         pytest.param(step(arguments={"password": "hunter2hunter2"}), id="a key that names one"),
+        pytest.param(step(arguments={"a": ["--password", "hunter2hunter2", "x"]}), id="an option"),
+        pytest.param(step(arguments={"a": [["x-api-key", "hunter2hunter2"]]}), id="a pair"),
+        pytest.param(
+            step(arguments={"a": {"key": "DB_PASSWORD", "value": "hunter2hunter2"}}),
+            id="a variable",
+        ),
+        pytest.param(
+            changed(feedback={"Name": "password", "Value": "hunter2hunter2"}), id="a field"
+        ),
+        pytest.param(changed(labels={"name": "password", "value": "hunter2hunter2"}), id="labels"),
         pytest.param(step(result=f'{{"token": "{SECRET}"}}'), id="JSON in a result"),
         pytest.param(step(error=f"\n\t{SECRET}"), id="an error"),
         pytest.param(step(agent=SECRET), id="the agent of a step"),
