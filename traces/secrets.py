@@ -6,6 +6,8 @@ no secret holds more than ASCII, and RE2 counts in bytes.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import functools
 import importlib
 import re
@@ -182,7 +184,8 @@ def names_secret(name: str, value: str) -> bool:
         return _COOKIE.match(value) is not None
     if name.lower() in ("authorization", "proxy-authorization"):
         sent = value.rpartition(" ")[2]
-        return len(sent) >= 8 and _mixed(sent) and not _NO_VALUE.match(sent)
+        meant = _mixed(sent) or (value.lower().startswith("basic ") and _is_login(sent))
+        return len(sent) >= 8 and meant and not _NO_VALUE.match(sent)
     found = _ENDS_IN_NAME.search(name[-80:])
     if found is None or _HARMLESS.search(found["before"]):
         return False
@@ -192,6 +195,12 @@ def names_secret(name: str, value: str) -> bool:
 def is_name(value: str) -> bool:
     """Return whether it is the name of a secret, and so none: `password2`, as forms have it."""
     return _ENDS_IN_NAME.match(value) is not None
+
+
+def _is_login(sent: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return b":" in base64.b64decode(sent, validate=True)
+    return False
 
 
 def _assigned(match: dict[str, str]) -> bool:

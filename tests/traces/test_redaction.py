@@ -355,6 +355,12 @@ def test_secret_goes_from_every_text_of_a_trace(parts: dict[str, Any]) -> None:
             id="headers without a secret",
         ),
         pytest.param({"fields": ["password", "email address"]}, None, id="names of fields"),
+        pytest.param(
+            {"Authorization": "Basic " + base64.b64encode(b"user:pass").decode()},
+            {"Authorization": "<redacted: secret>"},
+            id="a login without a digit",
+        ),
+        pytest.param({"Authorization": "Basic authentication"}, None, id="a scheme"),
         pytest.param({"fields": ["password", "password2"]}, None, id="a field and its repetition"),
         pytest.param(
             {"passwords": {"password": ["letmein", "let5me6in7"]}},
