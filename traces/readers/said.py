@@ -58,6 +58,18 @@ _HOSTED = frozenset(
     }
 )
 """Calls that have forms of their own; what an application calls `phone_call` is none."""
+_RUN_THERE = frozenset(
+    {
+        "code_interpreter_call",
+        "file_search_call",
+        "image_generation_call",
+        "mcp_call",
+        "mcp_tool_use",
+        "server_tool_use",
+        "web_search_call",
+    }
+)
+"""Those that the provider carries out itself."""
 _OUTPUTS = frozenset(f"{kind}_output" for kind in _HOSTED)
 _ITEMS = _THOUGHTS | _CALLS | _ANSWERS | _HOSTED | _OUTPUTS
 
@@ -68,6 +80,8 @@ class Called(NamedTuple):
     id: str | None
     name: str
     arguments: Any
+    run_there: bool = False
+    """Whether the provider carries it out: then it hardly has a span of its own."""
 
 
 @dataclass(slots=True)  # not frozen: it is filled block by block
@@ -274,7 +288,8 @@ def _add_hosted(said: Said, block: Mapping[str, Any], kind: str) -> None:
     """Add the call of a tool that the provider runs, or what it answered."""
     if kind in _HOSTED:
         call = call_of(block, "it")
-        said.calls += (Called(call.id or None, call.name, call.arguments),)
+        there = kind in _RUN_THERE
+        said.calls += (Called(call.id or None, call.name, call.arguments, there),)
     elif _is_result(kind):
         result = answer_of(block)
         said.answers += ((result.id or None, result.text, result.failed is True),)

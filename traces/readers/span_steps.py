@@ -62,6 +62,7 @@ class _Steps:
         self._after_tool: set[str | None] = set()
         self._placed = placed
         self._ids: dict[str | None, set[str | None]] | None = None
+        self._tools: set[str | None] = set()
 
     def add_tool(self, span: Span, agent: str | None) -> None:
         result, error = result_in(span.replied)
@@ -129,7 +130,10 @@ class _Steps:
             for span, actor in self._placed:
                 if span.kind == "tool":
                     self._ids.setdefault(actor, set()).add(span.call_id)
+                    self._tools.add(span.tool or span.name)
         ids = self._ids.get(agent)
+        if call.run_there and ids:
+            return call.id not in ids and not (None in ids and call.name in self._tools)
         return not ids or (call.id is not None and None not in ids and call.id not in ids)
 
     def _answer(self, said: Said, agent: str | None) -> None:

@@ -489,6 +489,21 @@ def test_frameworks_names_for_a_tools_arguments_and_result(told: dict[str, Any])
     ]
 
 
+@pytest.mark.parametrize(
+    ("tool", "calls"), [("f", ["web_search", "f"]), ("web_search", ["web_search"])]
+)
+def test_a_call_that_the_provider_carries_out_has_no_span_beside_those_without_ids(
+    tool: str, calls: list[str]
+):
+    asked = {"type": "web_search_call", "id": "w", "action": {"type": "search", "query": "q"}}
+    model = LLM | {"gen_ai.output.messages": json.dumps([asked])}
+    told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool}
+    spans = (span("1", "", 0, AGENT), span("2", "1", 1, model), span("3", "1", 2, told))
+    (trace,), _ = read(request(*spans))
+
+    assert [call.name for call in trace.agent_calls()] == calls
+
+
 def test_adk_keeps_content_back_and_sums_up_what_ran_side_by_side():
     kept_back = {"gcp.vertex.agent.tool_call_args": "{}", "gcp.vertex.agent.tool_response": "{}"}
     told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "f"} | kept_back
