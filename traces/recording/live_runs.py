@@ -129,6 +129,8 @@ class LiveRuns:
             run.left_paused()
             self.ended.append(run)
             return
+        if run.thread in self._paused:  # two ran at once
+            self._left(run.thread)
         self._paused[run.thread] = run
         if len(self._paused) > _PAUSED:
             self._left(next(iter(self._paused)))

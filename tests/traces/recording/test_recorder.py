@@ -491,6 +491,19 @@ def test_run_that_is_never_resumed_is_recorded_as_interrupted(
     assert [s.text for s in traces[0].steps if isinstance(s, Message)] == ["1 + 2?", "A plan."]
 
 
+def test_two_runs_that_pause_on_one_thread_are_both_recorded(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    config: Any = {"callbacks": [recorder], "configurable": {"thread_id": "T"}}
+    ids = [uuid.uuid4(), uuid.uuid4()]
+    first: Any = paused_graph().stream(ASK, {**config, "run_id": ids[0]})
+    next(first)
+    paused_graph().invoke(ASK, {**config, "run_id": ids[1]})
+    list(first)
+    recorder.close()
+    assert {trace.id for trace in traces} == set(map(str, ids))
+
+
 def test_tool_that_waits_for_a_person_is_one_call(
     recorder: TraceRecorder, traces: list[Trace]
 ) -> None:
