@@ -139,7 +139,9 @@ class StoreSink:
         self._store = store
         # That of LangGraph's async stores.
         self._loop: asyncio.AbstractEventLoop | None = getattr(store, "_loop", None)
-        self.forked()
+        self._orphaned = False
+        """Whether that loop runs in the process that this one was forked from, and only there."""
+        self._begin()
 
     def write(self, trace: Trace, failed: Failed) -> None:
         def put() -> None:
@@ -164,6 +166,8 @@ class StoreSink:
         self._do(put)
 
     def flush(self, timeout_s: float | None) -> bool:
+        if self._open and self._loop is not None and _is_running_here(self._loop):
+            return False  # nothing is kept while its loop waits
         ends_at = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left = max(0.0, ends_at - time.monotonic())
@@ -173,6 +177,10 @@ class StoreSink:
                 return False
 
     def forked(self) -> None:
+        self._orphaned = self._loop is not None
+        self._begin()
+
+    def _begin(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tracetune-recorder")
         self._open: set[Future[None]] = set()
 
@@ -182,13 +190,19 @@ class StoreSink:
         if self._loop is None:
             self._store.put(namespace, trace.id, row, index=False)
         else:
-            _in_loop(self._store.aput(namespace, trace.id, row, index=False), self._loop)
+            self._in_loop(self._store.aput(namespace, trace.id, row, index=False), self._loop)
 
     def _get(self, agent: str, id: str) -> Item | None:
         namespace = traces_namespace(agent)
         if self._loop is None:
             return self._store.get(namespace, id)
-        return _in_loop(self._store.aget(namespace, id), self._loop)
+        return self._in_loop(self._store.aget(namespace, id), self._loop)
+
+    def _in_loop(self, asked: Coroutine[Any, Any, Found], loop: asyncio.AbstractEventLoop) -> Found:
+        if self._orphaned:  # and it still says of itself that it is running
+            asked.close()
+            raise RuntimeError("the store's event loop runs in the parent of this process")
+        return _in_loop(asked, loop)
 
     def _do(self, put: Callable[[], None]) -> None:
         try:
@@ -256,9 +270,18 @@ def _in_loop(asked: Coroutine[Any, Any, Found], loop: asyncio.AbstractEventLoop)
             if future.done():  # it is the store's own
                 raise
             # As the executor's own threads know it; `atexit` runs only when they have ended.
-            if not loop.is_running() and getattr(pool, "_shutdown", False):
+            ends = getattr(pool, "_shutdown", False)
+            if loop.is_closed() or (ends and not loop.is_running()):
                 future.cancel()
+                asked.close()
                 raise RuntimeError("the store's event loop has stopped") from None
+
+
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _is_torn(path: Path) -> bool:

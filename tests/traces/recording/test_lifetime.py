@@ -1,19 +1,30 @@
 """Recorders that are forgotten, and recorders in processes that are forked."""
 
+import asyncio
 import gc
 import os
 import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from langgraph.store.base.batch import AsyncBatchedBaseStore
 from langgraph.store.memory import InMemoryStore
 
 from tracetune.traces.model import Trace
 from tracetune.traces.read import read_traces
 from tracetune.traces.recording.recorder import TraceRecorder
+
+
+class AsyncStore(AsyncBatchedBaseStore):
+    async def abatch(self, ops: Any) -> Any:
+        raise NotImplementedError
+
+    def batch(self, ops: Any) -> Any:
+        raise NotImplementedError
 
 
 def run(recorder: TraceRecorder) -> None:
@@ -85,3 +96,18 @@ def test_forked_process_is_not_stopped_by_a_lock_that_was_held() -> None:
 
     with recorder._lock, recorder._keeper._lock:
         assert in_child(again) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forked_process_waits_for_no_event_loop_of_its_parent() -> None:
+    async def main() -> int:
+        store = AsyncStore()
+        recorder = TraceRecorder(store, agent="loud")
+
+        def again() -> bool:
+            run(recorder)
+            return recorder.flush(5) and (recorder.recorded, recorder.dropped) == (0, 1)
+
+        return await asyncio.to_thread(in_child, again)
+
+    assert asyncio.run(main()) == 0

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,54 @@ def test_time_that_a_store_takes_too_long_is_told(caplog: pytest.LogCaptureFixtu
 
     assert asyncio.run(main()) == 1
     assert "TimeoutError: no connection within 30 s" in caplog.text
+
+
+class Kept(AsyncBatchedBaseStore):
+    """An async store in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items = InMemoryStore()
+
+    def batch(self, ops: Any) -> Any:
+        return self.items.batch(ops)
+
+    async def abatch(self, ops: Any) -> Any:
+        return await self.items.abatch(ops)
+
+
+@pytest.mark.parametrize("way", ["flush", "close"])
+def test_loop_of_a_store_is_not_stopped_by_waiting_for_it(way: str) -> None:
+    async def main() -> int:
+        store = Kept()
+        recorder = TraceRecorder(store, agent="loud")
+        await RunnableLambda(str.upper).ainvoke("hello", {"callbacks": [recorder]})
+        assert not getattr(recorder, way)()
+        assert await recorder.aflush(10)
+        assert recorder.flush()
+        return len(list(stored_traces(store.items, "loud")))
+
+    assert asyncio.run(main()) == 1
+
+
+def test_loop_of_a_store_that_is_closed_holds_no_trace_up() -> None:
+    async def begin() -> Kept:
+        return Kept()
+
+    loop = asyncio.new_event_loop()
+    recorder = TraceRecorder(loop.run_until_complete(begin()), agent="loud")
+    ready: Any = getattr(loop, "_ready")  # noqa: B009 - what it would do next
+    before = len(ready)
+    RunnableLambda(str.upper).invoke("hello", {"callbacks": [recorder]})
+    while len(ready) == before:
+        time.sleep(0.01)
+    loop.close()
+    recorder.flush(10)
+    for _ in range(100):
+        if recorder.dropped:
+            break
+        time.sleep(0.05)
+    assert (recorder.recorded, recorder.dropped) == (0, 1)
 
 
 def test_store_is_given_no_nul_which_postgres_refuses() -> None:
