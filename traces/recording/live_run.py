@@ -294,7 +294,7 @@ class LiveRun:
         stamped = self._stamps.take(last.response_metadata, by_prompt=True)
         if stamped and "ended_by" in last.response_metadata:
             self._labels["ended_by"] = str(last.response_metadata["ended_by"])
-        elif text and not self._is_own(last):
+        elif text and text not in self._answers and not self._is_own(last):
             self._steps.append(Message("assistant", text))
 
     def _stop(self) -> None:

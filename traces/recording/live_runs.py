@@ -61,7 +61,7 @@ class LiveRuns:
             return None
         run = self._runs.get(parent_run_id) if parent_run_id else None
         if run is None and (parent_run_id in self._cut or _edits_state(name, metadata)):
-            self._cut[run_id] = None
+            self._cut_off(run_id)
             return None
         if run is None:
             run = self._begin(run_id, inputs, name, metadata)
@@ -117,12 +117,15 @@ class LiveRuns:
         if run is None or str(run_id) not in run.runs:
             return None
         for id in run.going:  # they were cut off, and their end may never be told
-            self._cut[id] = None
+            self._cut_off(id)
             self._runs.pop(id, None)
         run.going.clear()
-        while len(self._cut) > _CUT:
-            del self._cut[next(iter(self._cut))]
         return run
+
+    def _cut_off(self, run_id: UUID) -> None:
+        self._cut[run_id] = None
+        if len(self._cut) > _CUT:
+            del self._cut[next(iter(self._cut))]
 
     def _pause(self, run: LiveRun) -> None:
         if run.thread is None:  # without a thread nobody can resume it
@@ -142,5 +145,7 @@ class LiveRuns:
 
 
 def _edits_state(name: str | None, metadata: Mapping[str, Any]) -> bool:
-    # `update_state` has callbacks told of itself, under the graph's name and this.
-    return (name or "").endswith("UpdateState") and "thread_id" in metadata
+    # `update_state` has callbacks told of itself, under the graph's name and this; but an agent may
+    # have such a name of its own.
+    runs = metadata.get("ls_integration") == "langgraph" or name == metadata.get("lc_agent_name")
+    return (name or "").endswith("UpdateState") and "thread_id" in metadata and not runs

@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 import math
+import operator
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import pytest
@@ -99,6 +100,12 @@ class Model(BaseChatModel):
                 content="", tool_call_chunks=calls, usage_metadata=said.usage_metadata
             )
         )
+
+
+class State(TypedDict):
+    """Messages that get no ids."""
+
+    messages: Annotated[list[BaseMessage], operator.add]
 
 
 def says(text: str | list[Any] = "", *calls: tuple[str, dict[str, Any], str]) -> AIMessage:
@@ -949,6 +956,36 @@ def test_state_that_is_edited_during_a_pause_is_no_run(
         Message("assistant", "It is 3."),
     )
     assert trace.turns == 3
+
+
+@pytest.mark.parametrize("made", ["a graph", "an agent"])
+def test_agent_that_is_named_as_an_edit_is_recorded(
+    made: str, recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    config: Any = {"configurable": {"thread_id": "t"}, "callbacks": [recorder]}
+    model, saver = Model(script=[says("3.")]), InMemorySaver()
+    if made == "a graph":
+        graph = graph_of(model, checkpointer=saver)
+        graph.name = "OrdersUpdateState"
+    else:
+        graph = create_agent(model, [add], checkpointer=saver, name="OrdersUpdateState")
+    graph.invoke(ASK, config)
+    assert timeless(traces[0])[-1] == Message("assistant", "3.")
+    graph.update_state(config, {"messages": [HumanMessage("Sure?")]})
+    assert len(traces) == 1
+
+
+def test_answer_that_repeats_an_earlier_one_is_said_once(
+    recorder: TraceRecorder, traces: list[Trace]
+) -> None:
+    def reply(state: State) -> State:
+        answer = Model(script=[says("Yes.")]).invoke(state["messages"])
+        return {"messages": [AIMessage(answer.content)]}
+
+    graph: Any = StateGraph(State).add_node("reply", reply).add_edge(START, "reply").compile()
+    said = [HumanMessage("Is it?"), AIMessage("Yes."), HumanMessage("Really?")]
+    graph.invoke({"messages": said}, {"callbacks": [recorder]})
+    assert timeless(traces[0]) == (Message("user", "Really?"), Message("assistant", "Yes."))
 
 
 def test_agent_within_a_graph_that_asks_a_person_or_hands_over_has_not_failed(
