@@ -65,6 +65,13 @@ def test_a_call_is_the_same_again_whatever_it_answers() -> None:
     assert list(clusters_of(traces, [loop])) == [loop.text]
 
 
+def test_calls_of_which_nothing_was_recorded_are_no_loop() -> None:
+    traces = mixed()
+    [loop] = [p for p in mine_patterns(traces) if p.kind == "loop"]
+    silent = run("silent", *[ToolCall("look")] * 5, success=False)
+    assert silent not in clusters_of([*traces, silent], [loop])[loop.text]
+
+
 @pytest.mark.parametrize("error", ["", "locked"])
 def test_a_pattern_is_found_in_just_the_runs_that_have_it(error: str) -> None:
     traces = [run(f"bad{n}", replace(LOOK, error=error), success=False) for n in range(8)]
