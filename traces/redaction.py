@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -42,7 +43,7 @@ _VALUES = ("value", "Value")
 
 _NO_TEXT = frozenset({bool, float, int, type(None)})
 
-_counting = threading.Lock()
+_counting = threading.RLock()  # a recorder that redacts may be collected anywhere
 
 
 class Redactor:
@@ -182,6 +183,15 @@ class Redactor:
             self._count("secret")
             return "<redacted: secret>"
         return value
+
+
+def _in_child() -> None:
+    global _counting  # a thread of the parent may hold it, and never frees it here
+    _counting = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def _title(mapping: Mapping[Any, Any]) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import weakref
 from collections.abc import Callable
+from concurrent.futures import thread as pool
 from typing import Protocol
 
-__all__ = ["watch"]
+__all__ = ["at_last", "watch"]
 
 
 class Lasting(Protocol):
@@ -37,6 +39,21 @@ def watch(one: Lasting) -> Callable[[], None]:
     atexit.register(close)
     _living.add(one)
     return close
+
+
+def at_last(act: Callable[[], None]) -> None:
+    """Do what one does that is collected: now, or in a thread where this one might stop for ever.
+
+    It may be collected just while this thread gives another pool something to do, and the lock
+    that all pools share is then held by this very thread.
+    """
+    lock = getattr(pool, "_global_shutdown_lock", None)
+    if lock is not None and not lock.acquire(blocking=False):
+        _thread.start_new_thread(act, ())  # it needs no lock itself
+        return
+    if lock is not None:
+        lock.release()
+    act()
 
 
 def _in_child() -> None:

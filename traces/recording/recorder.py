@@ -20,7 +20,7 @@ from typing_extensions import override
 from tracetune.errors import InputError
 from tracetune.traces.model import Trace
 from tracetune.traces.recording.keeping import Keeper
-from tracetune.traces.recording.lifetime import watch
+from tracetune.traces.recording.lifetime import at_last, watch
 from tracetune.traces.recording.live_parts import Outcome
 from tracetune.traces.recording.live_runs import LiveRuns
 from tracetune.traces.recording.sinks import sink_of
@@ -159,7 +159,7 @@ class TraceRecorder(GraphCallbackHandler):
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # its arguments may have been refused
             atexit.unregister(self._at_exit)
-            self._record_what_waits()
+            at_last(self._record_what_waits)
 
     def _record_what_waits(self) -> None:
         with self._lock:

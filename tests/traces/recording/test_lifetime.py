@@ -4,8 +4,11 @@ import asyncio
 import gc
 import os
 import signal
+import threading
+import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import thread as pool
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,12 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.store.base.batch import AsyncBatchedBaseStore
 from langgraph.store.memory import InMemoryStore
 
+from tracetune.traces import redaction
 from tracetune.traces.model import Trace
 from tracetune.traces.read import read_traces
 from tracetune.traces.recording.recorder import TraceRecorder
+from tracetune.traces.recording.sinks import stored_traces
+from tracetune.traces.redaction import Redactor
 
 
 class AsyncStore(AsyncBatchedBaseStore):
@@ -96,6 +102,44 @@ def test_forked_process_is_not_stopped_by_a_lock_that_was_held() -> None:
 
     with recorder._lock, recorder._keeper._lock:
         assert in_child(again) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forked_process_redacts_although_a_thread_was_counting() -> None:
+    def clean() -> bool:
+        return "hunter" not in Redactor().text("password=hunter2hunter2")
+
+    held, done = threading.Event(), threading.Event()
+
+    def count() -> None:
+        with redaction._counting:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    held.wait()
+    try:
+        assert in_child(clean) == 0
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_recorder_that_is_collected_while_a_pool_is_given_work_stops_nothing() -> None:
+    def forget() -> bool:
+        store = InMemoryStore()
+        recorder = TraceRecorder(store, agent="loud", hold=1)
+        run(recorder)
+        with pool._global_shutdown_lock:  # type: ignore[attr-defined]
+            del recorder
+            gc.collect()
+        while not list(stored_traces(store, "loud")):
+            time.sleep(0.01)
+        return True
+
+    assert in_child(forget) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
