@@ -166,8 +166,8 @@ class StoreSink:
         self._do(put)
 
     def flush(self, timeout_s: float | None) -> bool:
-        if self._open and self._loop is not None and _is_running_here(self._loop):
-            return False  # nothing is kept while its loop waits
+        if self._loop is not None and _is_running_here(self._loop):
+            return all(one.done() for one in list(self._open))  # none ends while its loop waits
         ends_at = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left = max(0.0, ends_at - time.monotonic())

@@ -132,7 +132,7 @@ def test_recorder_that_is_collected_while_a_pool_is_given_work_stops_nothing() -
         store = InMemoryStore()
         recorder = TraceRecorder(store, agent="loud", hold=1)
         run(recorder)
-        with pool._global_shutdown_lock:  # type: ignore[attr-defined]
+        with vars(pool)["_global_shutdown_lock"]:
             del recorder
             gc.collect()
         while not list(stored_traces(store, "loud")):
