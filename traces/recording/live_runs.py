@@ -146,6 +146,7 @@ class LiveRuns:
 
 def _edits_state(name: str | None, metadata: Mapping[str, Any]) -> bool:
     # `update_state` has callbacks told of itself, under the graph's name and this; but an agent may
-    # have such a name of its own.
-    runs = metadata.get("ls_integration") == "langgraph" or name == metadata.get("lc_agent_name")
+    # have such a name of its own. Within a node the metadata are those of the graph around it.
+    graph = metadata.get("ls_integration") == "langgraph" and "langgraph_node" not in metadata
+    runs = graph or name == metadata.get("lc_agent_name")
     return (name or "").endswith("UpdateState") and "thread_id" in metadata and not runs

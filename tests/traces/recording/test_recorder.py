@@ -972,7 +972,22 @@ def test_agent_that_is_named_as_an_edit_is_recorded(
     graph.invoke(ASK, config)
     assert timeless(traces[0])[-1] == Message("assistant", "3.")
     graph.update_state(config, {"messages": [HumanMessage("Sure?")]})
+
+    def edit(state: MessagesState) -> None:
+        graph.update_state(config, {"messages": [HumanMessage("Sure?")]})
+
+    around: Any = StateGraph(MessagesState).add_node("edit", edit).add_edge(START, "edit").compile()
+    around.invoke(ASK)
     assert len(traces) == 1
+
+
+def test_edits_of_states_leave_nothing_behind_that_grows(recorder: TraceRecorder) -> None:
+    runs = recorder._runs
+    for _ in range(3000):
+        assert (
+            runs.enter(uuid.uuid4(), None, {}, "LangGraphUpdateState", {"thread_id": "t"}) is None
+        )
+    assert len(runs._cut) == 1000
 
 
 def test_answer_that_repeats_an_earlier_one_is_said_once(
