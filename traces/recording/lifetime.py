@@ -13,6 +13,10 @@ from typing import Protocol
 __all__ = ["at_last", "watch"]
 
 
+_MOMENT_S = 0.05
+"""Longer than any other thread holds the lock of all pools."""
+
+
 class Lasting(Protocol):
     """What may last as long as its process."""
 
@@ -48,7 +52,7 @@ def at_last(act: Callable[[], None]) -> None:
     that all pools share is then held by this very thread.
     """
     lock = getattr(pool, "_global_shutdown_lock", None)
-    if lock is not None and not lock.acquire(blocking=False):
+    if lock is not None and not lock.acquire(timeout=_MOMENT_S):
         _thread.start_new_thread(act, ())  # it needs no lock itself
         return
     if lock is not None:
