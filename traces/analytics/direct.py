@@ -20,7 +20,16 @@ import msgspec
 
 from tracetune.traces.model import MAX_COST_USD, MAX_LATENCY_S
 
-__all__ = ["LINE_MAX", "Lines", "OddLineError", "Row", "checked_lines", "decoded", "is_packed"]
+__all__ = [
+    "LINE_MAX",
+    "Lines",
+    "OddLineError",
+    "Row",
+    "checked_lines",
+    "decoded",
+    "encoded",
+    "is_packed",
+]
 
 LINE_MAX = 8 << 20
 """Longer lines go the other way: DuckDB's buffers for them need to be planned."""
@@ -37,7 +46,7 @@ class OddLineError(Exception):
     """The file is not plainly canonical JSON Lines; `read_traces` knows what to do with it."""
 
 
-class _Strict(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     pass
 
 
@@ -87,6 +96,10 @@ class Row(_Strict):
 
 decoded = msgspec.json.Decoder(Row).decode
 """What a line holds, where it is exactly what `Trace.to_dict` could have written."""
+
+
+encoded = msgspec.json.Encoder().encode
+"""The line that holds what was decoded, and nothing else: a key may have been there twice."""
 
 
 def checked_lines(path: Path) -> Iterator[tuple[bytes, Row]]:

@@ -166,14 +166,14 @@ class PartMaker:
         return _uncounted(self.redactor).text(texts) == texts
 
     def _clean(self, sample: Sample, redactor: Redactor) -> Sample:
-        from tracetune.traces.analytics.direct import decoded
+        from tracetune.traces.analytics.direct import decoded, encoded
 
         clean = Sample()
         for run in sample.runs():
             row = decoded(run.line)
             if redactor.shows_none(row):
-                said = bool(row.feedback)
-                clean.add(run.line, run.id, run.agent, run.success, commented=said, mark=run.mark)
+                line, said = encoded(row), bool(row.feedback)
+                clean.add(line, run.id, run.agent, run.success, commented=said, mark=run.mark)
                 continue
             trace = redactor.trace(trace_of(orjson.loads(run.line)))
             clean.add(
