@@ -111,12 +111,15 @@ def _span(row: Any) -> Span:
 
 def _plain(attributes: Any) -> dict[str, Any]:
     """Return OTLP's list of keys and typed values as an object."""
-    return {
-        one["key"]: _value(one.get("value") or {})
-        if (told := (one.get("value") or {}).get("stringValue")) is None
-        else told
-        for one in attributes or ()
-    }
+    try:
+        return {
+            one["key"]: _value(one["value"])
+            if (told := one["value"].get("stringValue")) is None
+            else told
+            for one in attributes or ()
+        }
+    except (AttributeError, KeyError):  # one without a value, which is rare
+        return {one["key"]: _value(one.get("value") or {}) for one in attributes}
 
 
 def _value(value: Mapping[str, Any]) -> Any:
