@@ -13,7 +13,7 @@ from tracetune.traces.analytics.tables import STEP_LIMITS
 from tracetune.traces.failures import EXCUSED, failure_kind_of
 from tracetune.traces.model import ToolCall, Trace
 
-__all__ = ["Call", "Run"]
+__all__ = ["Call", "Run", "calls_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Run:
         kind = failure_kind_of(trace)
         if kind != trace.failure_kind:
             trace = replace(trace, failure_kind=kind)
-        return cls(trace, mark_of(trace.agent, trace.id), tuple(_calls(trace)))
+        return cls(trace, mark_of(trace.agent, trace.id), tuple(calls_of(trace)))
 
     @property
     def counted(self) -> bool:
@@ -63,7 +63,8 @@ class Run:
         return None if ended_by is None else ended_by in STEP_LIMITS
 
 
-def _calls(trace: Trace) -> list[Call]:
+def calls_of(trace: Trace) -> list[Call]:
+    """The agent's calls in their order; the trace was read from its JSON."""
     used: set[str] = set()
     made: dict[tuple[str, bytes], int] = {}
     calls: list[Call] = []

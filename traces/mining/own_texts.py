@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
-from tracetune.traces.model import Thought, ToolCall, Trace
+import orjson
 
-__all__ = ["OwnTexts", "own_texts", "words_of"]
+from tracetune.traces.readers.canonical import trace_of
+
+__all__ = ["OwnTexts", "own_texts", "own_texts_in", "words_of"]
 
 OwnTexts = tuple[int, list[str]]
 """How many characters there are in all texts of a run, and its own texts."""
@@ -19,17 +22,33 @@ _ASCII_WORD = re.compile(r"[a-z]{2,30}(?:'[a-z]{1,10})?")
 """The same in lower-case ASCII, found in half the time."""
 
 
-def own_texts(trace: Trace) -> OwnTexts:
-    """What the run says in its thoughts and as the assistant."""
+def own_texts(steps: Iterable[Any]) -> OwnTexts:
+    """What a run says in its thoughts and as the assistant.
+
+    Args:
+        steps: Those of a `Trace`, or of a line that `direct` has decoded.
+    """
     size, texts = 0, []
-    for step in trace.steps:
-        if isinstance(step, ToolCall):
-            size += len(str(dict(step.arguments))) + len(step.result or "") + len(step.error or "")
-        else:
+    for step in steps:
+        if hasattr(step, "text"):
             size += len(step.text)
-            if isinstance(step, Thought) or step.role == "assistant":
+            if getattr(step, "role", "assistant") == "assistant":  # a thought has none
                 texts.append(step.text)
+        else:
+            asked = len(str(dict(step.arguments or {})))
+            size += asked + len(step.result or "") + len(step.error or "")
     return size, texts
+
+
+def own_texts_in(line: str) -> OwnTexts:
+    """The same of a canonical line, without a trace: to make one takes several times as long."""
+    from tracetune.traces.analytics.direct import decoded  # not before a line is there
+
+    try:
+        return own_texts(decoded(line).steps or ())
+    except (RecursionError, ValueError):
+        # Such as an argument that became text: the canonical reader knows what it stands for.
+        return own_texts(trace_of(orjson.loads(line)).steps)
 
 
 def words_of(texts: Iterable[str]) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracetune.traces.failures import EXCUSED
-from tracetune.traces.mining.own_texts import OwnTexts, own_texts, words_of
+from tracetune.traces.mining.own_texts import own_texts, own_texts_in, words_of
 from tracetune.traces.mining.stratified import Ints
 from tracetune.traces.model import Trace
 
@@ -235,7 +234,7 @@ def _log_odds(bad: Ints, good: Ints, runs: int) -> NDArray[np.float64]:
 
 
 def _said(speaker: Speaker, run: Trace | str) -> Said:
-    size, texts = own_texts(run) if isinstance(run, Trace) else _line_reader()(run)
+    size, texts = own_texts(run.steps) if isinstance(run, Trace) else own_texts_in(run)
     mark, id, success, counted, task, attempts = speaker
     return Said(
         mark=mark,
@@ -247,11 +246,3 @@ def _said(speaker: Speaker, run: Trace | str) -> Said:
         attempts=-1 if attempts is None else attempts,
         text=words_of(texts) if counted else "",
     )
-
-
-@functools.cache
-def _line_reader() -> Callable[[str], OwnTexts]:
-    """Where a line is first read: msgspec takes a moment to import."""
-    from tracetune.traces.mining.own_lines import own_texts_in
-
-    return own_texts_in

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tracetune.traces.mining.own_lines import own_texts_in
-from tracetune.traces.mining.own_texts import own_texts, words_of
+from tracetune.traces.mining.own_texts import own_texts, own_texts_in, words_of
 from tracetune.traces.mining.terms import Said, choose_terms, halves, join_said, said_in, spoken
 from tracetune.traces.model import Message, Thought, ToolCall, Trace
 from tracetune.traces.readers.canonical import trace_of
@@ -53,7 +52,7 @@ def test_a_line_tells_what_its_trace_does(call: dict[str, Any]) -> None:
     ]
     row = {"id": "t", "agent": "a", "success": True, "labels": {"x": "y"}, "steps": steps}
     size, texts = own_texts_in(json.dumps(row))
-    assert (size, texts) == own_texts(trace_of(row))
+    assert (size, texts) == own_texts(trace_of(row).steps)
     assert texts == ["I am asked", "well…"]
     assert own_texts_in('{"id":"t","agent":"a"}') == (0, [])
 
