@@ -6,7 +6,6 @@ name that a person can check, and the same runs make the same groups in any orde
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +16,11 @@ from tracetune.nodes.evidence.differences import likeness, show_pair, show_steps
 from tracetune.nodes.evidence.shortening import shorten
 from tracetune.prompts.loader import fence
 from tracetune.traces.analytics.errors_text import error_key
+from tracetune.traces.analytics.run import calls_of
 from tracetune.traces.analytics.tables import STEP_LIMITS
 from tracetune.traces.failures import EXCUSED
 from tracetune.traces.mining.patterns import Pattern
-from tracetune.traces.model import ToolCall, Trace
+from tracetune.traces.model import Trace
 
 __all__ = ["Shown", "cause_of", "choose_feedback", "choose_runs", "clusters_of"]
 
@@ -120,11 +120,7 @@ def _has(trace: Trace, pattern: Pattern) -> bool:
     match pattern.kind:
         case "loop":
             least = int(found[1]) if (found := _TIMES.search(pattern.text)) else LOOP
-            # As `Run` tells calls apart: whatever came back, what is asked again is asked again;
-            # and where nothing was recorded, no call is known to be the same as another.
-            told = (c for c in calls if c.name == tool and (c.arguments or _answered(c)))
-            counts = Counter(json.dumps(dict(c.arguments), default=str) for c in told)
-            return max(counts.values(), default=0) >= least
+            return any(c.earlier + 1 >= least for c in calls_of(trace) if c.name == tool)
         case "tool_error":
             errors = [error_key(c.error) for c in calls if c.name == tool and c.error is not None]
             found = _ERROR.search(pattern.text)
@@ -146,10 +142,6 @@ def _has(trace: Trace, pattern: Pattern) -> bool:
             return tool in names
     # What was written, how long it took, or any error at all: no cause to tell failures apart by.
     return False
-
-
-def _answered(call: ToolCall) -> bool:
-    return call.result is not None or call.error is not None
 
 
 _FAULTS = ("loop", "tool_error", "any_error", "hit_limit")

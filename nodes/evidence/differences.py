@@ -16,7 +16,7 @@ from tracetune.nodes.evidence.shortening import fenced_tokens, shorten_to, step_
 from tracetune.traces.analytics.errors_text import error_key
 from tracetune.traces.model import Message, Step, Thought, ToolCall, Trace
 
-__all__ = ["key_of", "likeness", "show_pair", "show_steps"]
+__all__ = ["likeness", "show_pair", "show_steps"]
 
 STEPS = 200
 """Of a longer run, the first and the last hundred are compared."""
@@ -44,7 +44,7 @@ class _Row:
     """Whether it calls a tool."""
 
 
-def key_of(step: Step) -> Key:
+def _key_of(step: Step) -> Key:
     """What is compared of a step."""
     if isinstance(step, ToolCall):
         arguments = json.dumps(dict(step.arguments), sort_keys=True, default=str)
@@ -91,7 +91,7 @@ def _steps(trace: Trace) -> Sequence[Step]:
 
 
 def _matcher(one: Sequence[Step], other: Sequence[Step]) -> difflib.SequenceMatcher[Key]:
-    keys = [key_of(step) for step in one], [key_of(step) for step in other]
+    keys = [_key_of(step) for step in one], [_key_of(step) for step in other]
     return difflib.SequenceMatcher(None, *keys, autojunk=False)
 
 
@@ -121,7 +121,7 @@ def _ranked(steps: Sequence[Step], sign: str) -> list[_Row]:
     """A row for each step; equal calls in a row are one, which says how many they are."""
     groups: list[list[Step]] = []
     for step in steps:
-        same = groups and isinstance(step, ToolCall) and key_of(groups[-1][0]) == key_of(step)
+        same = groups and isinstance(step, ToolCall) and _key_of(groups[-1][0]) == _key_of(step)
         if same:
             groups[-1].append(step)
         else:
