@@ -14,15 +14,8 @@ import orjson
 
 from tracetune.errors import InputError
 from tracetune.traces.model import Trace
-from tracetune.traces.secrets import (
-    Span,
-    apart,
-    find_secrets,
-    is_name,
-    linear,
-    may_hold_secrets,
-    names_secret,
-)
+from tracetune.traces.secret_rules import is_name, names_secret
+from tracetune.traces.secrets import Span, apart, find_secrets, linear, may_hold_secrets
 
 if TYPE_CHECKING:
     from tracetune.traces.analytics.direct import Row
