@@ -17,7 +17,7 @@ from tracetune.traces.analytics.parts import Part, stamp
 
 __all__ = ["LAYOUT", "TOGETHER", "Shelf", "parts_of"]
 
-LAYOUT = 4
+LAYOUT = 5
 """Of the tables, what is kept beside them and what is read; parts of another are made again."""
 
 _ALONE = 8 << 20
